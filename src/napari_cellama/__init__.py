@@ -1,0 +1,1 @@
+"""Explore tissue niches in napari with sentences and a language model."""

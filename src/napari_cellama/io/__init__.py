@@ -1,0 +1,1 @@
+"""Readers and writers: paths in, AnnData out, and back."""
