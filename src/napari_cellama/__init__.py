@@ -1,1 +1,66 @@
-"""Explore tissue niches in napari with sentences and a language model."""
+"""Explore tissue niches in napari with sentences and a language model.
+
+Everything listed in ``__all__`` is imported when it is first used, so that importing this package
+costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_cellama import sample
+    from napari_cellama.api import (
+        cell_sentences,
+        embed_sentences,
+        plot_overview,
+        read,
+        run,
+        view,
+        write,
+    )
+    from napari_cellama.errors import UserError
+    from napari_cellama.recipe import Recipe
+
+    __version__: str
+
+__all__ = [
+    "Recipe",
+    "UserError",
+    "__version__",
+    "cell_sentences",
+    "embed_sentences",
+    "plot_overview",
+    "read",
+    "run",
+    "sample",
+    "view",
+    "write",
+]
+
+_HOMES = {
+    "Recipe": "napari_cellama.recipe",
+    "UserError": "napari_cellama.errors",
+}
+_API = "napari_cellama.api"
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "sample":
+        return import_module("napari_cellama.sample")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("napari-cellama")
+    else:
+        value = getattr(import_module(_HOMES.get(name, _API)), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
