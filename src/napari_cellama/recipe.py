@@ -293,8 +293,17 @@ class Recipe(BaseModel):
         return self.create(**{**self.model_dump(), **changes})
 
 
+#: What pydantic cannot say in a user's words.
+_EXPECTED = {
+    "n_clusters": "'auto' or a whole number from 1 to 1,000",
+    "device": "auto, cpu, mps, cuda or cuda:N",
+}
+
+
 def _expected(name: str, error: dict[str, Any]) -> str:
     """Say in words what values a parameter takes."""
+    if name in _EXPECTED:
+        return f"it must be {_EXPECTED[name]}"
     context = error.get("ctx", {})
     if "ge" in context:
         return f"it must be {context['ge']:,} or more"
@@ -302,8 +311,6 @@ def _expected(name: str, error: dict[str, Any]) -> str:
         return f"it must be more than {context['gt']:g}"
     if "le" in context:
         return f"it must be at most {context['le']:,}"
-    if name == "device":
-        return "it must be auto, cpu, mps, cuda or cuda:N"
     if "expected" in context:
         return f"it must be {context['expected']}"
     message = error["msg"].removeprefix("Input ")
