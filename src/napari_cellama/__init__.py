@@ -11,17 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_cellama import sample
-    from napari_cellama.api import (
-        cell_sentences,
-        embed_sentences,
-        plot_overview,
-        read,
-        run,
-        view,
-        write,
-    )
+    from napari_cellama.api import embed_sentences, plot_overview, run
+    from napari_cellama.core.sentences import cell_sentences
     from napari_cellama.errors import UserError
+    from napari_cellama.io.readers import read
+    from napari_cellama.io.writers import write
     from napari_cellama.recipe import Recipe
+    from napari_cellama.ui.launch import view
 
     __version__: str
 
@@ -42,8 +38,14 @@ __all__ = [
 _HOMES = {
     "Recipe": "napari_cellama.recipe",
     "UserError": "napari_cellama.errors",
+    "cell_sentences": "napari_cellama.core.sentences",
+    "embed_sentences": "napari_cellama.api",
+    "plot_overview": "napari_cellama.api",
+    "read": "napari_cellama.io.readers",
+    "run": "napari_cellama.api",
+    "view": "napari_cellama.ui.launch",
+    "write": "napari_cellama.io.writers",
 }
-_API = "napari_cellama.api"
 
 
 def __getattr__(name: str) -> Any:
@@ -57,7 +59,7 @@ def __getattr__(name: str) -> Any:
 
         value: Any = version("napari-cellama")
     else:
-        value = getattr(import_module(_HOMES.get(name, _API)), name)
+        value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 
