@@ -45,7 +45,17 @@ class EncoderInfo:
 
 
 class Encoder(Protocol):
-    """Turns sentences into vectors, batch by batch."""
+    """Turns sentences into vectors, batch by batch.
+
+    Attributes
+    ----------
+    notices
+        What the user should know, one sentence each, e.g. that the GPU failed and the CPU goes
+        on. Grows while loading and embedding; :meth:`load` then says what it runs on now.
+    """
+
+    @property
+    def notices(self) -> list[str]: ...
 
     def load(self, cancel: CancelToken) -> EncoderInfo:
         """Make the model ready (at once if it already is) and say what it is."""
