@@ -55,7 +55,9 @@ class Encoder(Protocol):
     """
 
     @property
-    def notices(self) -> list[str]: ...
+    def notices(self) -> list[str]:
+        """What the user should know, so far."""
+        ...
 
     def load(self, cancel: CancelToken) -> EncoderInfo:
         """Make the model ready (at once if it already is) and say what it is."""
