@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,14 +122,32 @@ def find_niches(
     NicheResult
         Of the last event.
     """
-    from napari_cellama.core import pipeline
-
-    encoder = shared_encoder(recipe.model, recipe.device, recipe.dtype)
-    for event in pipeline.run(adata, recipe, encoder=encoder, cancel=cancel):
+    for event in run_events(adata, recipe, cancel=cancel):
         if isinstance(event, Finished):
             return event.result
         on_event(event)
     raise AssertionError("the pipeline ended without a result")
+
+
+def run_events(
+    adata: AnnData, recipe: Recipe, *, cancel: CancelToken | None = None
+) -> Iterator[Event]:
+    """Iterate a run on the shared model process; what window, Python and command line have alike.
+
+    Parameters
+    ----------
+    adata, recipe, cancel
+        As for :func:`napari_cellama.core.pipeline.run`.
+
+    Yields
+    ------
+    Event
+        As from :func:`napari_cellama.core.pipeline.run`.
+    """
+    from napari_cellama.core import pipeline
+
+    encoder = shared_encoder(recipe.model, recipe.device, recipe.dtype)
+    yield from pipeline.run(adata, recipe, encoder=encoder, cancel=cancel)
 
 
 def shared_encoder(model: str, device: str = "auto", dtype: str = "auto") -> Encoder:
