@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.figure import Figure
 
-    from napari_cellama.core.encoder import Encoder
+    from napari_cellama.core.encoder import EncoderInfo
+    from napari_cellama.core.model_process import ModelProcess
     from napari_cellama.core.result import NicheResult
 
 
@@ -150,18 +151,56 @@ def run_events(
     yield from pipeline.run(adata, recipe, encoder=encoder, cancel=cancel)
 
 
-def shared_encoder(model: str, device: str = "auto", dtype: str = "auto") -> Encoder:
-    """Return the warm model process for a model, device and number format.
+class NamedEncoder:
+    """The warm model process for a model's name, found when it is first needed.
 
-    Raises
-    ------
-    UserError
-        When there is no such model.
+    So that unusable data are refused before a model is looked for or downloaded.
+
+    Parameters
+    ----------
+    model, device, dtype
+        As in :class:`Recipe`.
     """
-    from napari_cellama.core.model_process import shared
-    from napari_cellama.io.models import resolve_model
 
-    return shared(resolve_model(model), name=model, device=device, dtype=dtype)
+    def __init__(self, model: str, device: str = "auto", dtype: str = "auto") -> None:
+        self._options = {"name": model, "device": device, "dtype": dtype}
+        self._process: ModelProcess | None = None
+
+    @property
+    def notices(self) -> list[str]:
+        """What the user should know of the model, one sentence each."""
+        return [] if self._process is None else self._process.notices
+
+    def load(self, cancel: CancelToken) -> EncoderInfo:
+        """Find the model, make it ready, and say what it is.
+
+        Raises
+        ------
+        UserError
+            When there is no such model or device.
+        """
+        return self._ready().load(cancel)
+
+    def encode(
+        self, sentences: Sequence[str], cancel: CancelToken
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (rows, vectors) as batches finish; see :class:`~.core.encoder.Encoder`."""
+        return self._ready().encode(sentences, cancel)
+
+    def count_tokens(self, sentences: Sequence[str]) -> np.ndarray:
+        """Return (len(sentences),) int64: each sentence's length in tokens, uncut."""
+        return self._ready().count_tokens(sentences)
+
+    def _ready(self) -> ModelProcess:
+        if self._process is None:
+            from napari_cellama.core.model_process import shared
+            from napari_cellama.io.models import resolve_model
+
+            folder = resolve_model(self._options["name"])
+            self._process = shared(
+                folder.path, weights_sha256=folder.weights_sha256, **self._options
+            )
+        return self._process
 
 
 def embed_sentences(
@@ -193,7 +232,7 @@ def embed_sentences(
     if isinstance(sentences, str) or not all(isinstance(text, str) for text in sentences):
         raise UserError('Give a list of texts, as in embed_sentences(["Top gene is CD3E."]).')
     different, index = np.unique(np.asarray(sentences, dtype=object), return_inverse=True)
-    encoder = shared_encoder(model, device, dtype)
+    encoder = NamedEncoder(model, device, dtype)
     cancel = CancelToken()
     vectors = np.empty((len(different), encoder.load(cancel).dim), np.float32)
     for rows, batch in encoder.encode(different.tolist(), cancel):
