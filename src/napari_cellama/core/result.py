@@ -74,6 +74,9 @@ class NicheResult:
         What the user was told during the run.
     provenance
         h5ad-serialisable: the resolved recipe as JSON, versions, model, device, timings.
+    fingerprint
+        Of the cells' names in order (core.slots.fingerprint), so that a result is not applied
+        to other data; "" where that is not checked.
     """
 
     key: str
@@ -88,6 +91,7 @@ class NicheResult:
     left_out: np.ndarray
     notices: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
 
     @property
     def n_obs(self) -> int:

@@ -1,0 +1,136 @@
+"""From sentences' embeddings to niche space: compressed, weighed equally, averaged over tissue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.sparse as sp
+
+from napari_cellama.core.events import CancelToken
+from napari_cellama.core.graph import row_normalized
+from napari_cellama.core.result import View
+
+#: Vectors, or rows of the graph, that are worked on at a time.
+_CHUNK = 65_536
+
+
+def niche_representation(
+    views: Sequence[View],
+    connectivities: sp.spmatrix,
+    n_components: int = 30,
+    n_hops: int = 2,
+    cancel: CancelToken | None = None,
+) -> np.ndarray:
+    """Place every cell in niche space.
+
+    Each view's embeddings are reduced to their principal components over the cells and scaled
+    to unit mean square, so that the views weigh the same; side by side they are averaged
+    ``n_hops`` times over each cell and its neighbours.
+
+    Parameters
+    ----------
+    views
+        Embedded views of n cells.
+    connectivities
+        (n, n) spatial graph.
+    n_components
+        Principal components a view at most.
+    n_hops
+        How often to average; 0 leaves the cells as they are.
+    cancel
+        Checked between chunks.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, p) float32; NaN rows for cells that lack a sentence. p is at least 1.
+    """
+    kept = np.all([view.index >= 0 for view in views], axis=0)
+    parts = [principal_components(view, kept, n_components, cancel) for view in views]
+    features = np.concatenate(
+        [part[view.index[kept]] for part, view in zip(parts, views, strict=True)], axis=1
+    )
+    if not features.shape[1]:  # every cell reads the same
+        features = np.zeros((int(kept.sum()), 1), np.float32)
+    if n_hops:
+        # Only cells with sentences have something to give to an average.
+        graph = connectivities.tocsr()
+        graph = row_normalized(graph if kept.all() else graph[kept][:, kept])
+        for _ in range(n_hops):
+            features = averaged(graph, features, cancel)
+    placed = np.full((len(kept), features.shape[1]), np.nan, np.float32)
+    placed[kept] = features
+    return placed
+
+
+def principal_components(
+    view: View, kept: np.ndarray, n_components: int, cancel: CancelToken | None = None
+) -> np.ndarray:
+    """Return each different sentence's principal components over the kept cells.
+
+    Computed on the sentences, weighted by how many cells have them, which equals the components
+    of the cells. They are scaled so that the cells' mean squared length is 1.
+
+    Parameters
+    ----------
+    view
+        An embedded view with u different sentences.
+    kept
+        (n,) bool: the cells that count.
+    n_components
+        How many at most; those without variance are dropped.
+    cancel
+        Checked between chunks.
+
+    Returns
+    -------
+    numpy.ndarray
+        (u, c) float32, c from 0 to ``n_components``.
+    """
+    vectors = view.vectors
+    weights = np.bincount(view.index[kept], minlength=len(vectors)) / max(1, kept.sum())
+    mean, covariance = _moments(vectors, weights, cancel)
+    variances, axes = np.linalg.eigh(covariance)
+    order = np.argsort(variances)[::-1][:n_components]
+    order = order[variances[order] > 1e-9]  # below float32's noise on unit vectors
+    if not len(order):
+        return np.zeros((len(vectors), 0), np.float32)
+    axes = axes[:, order] / np.sqrt(variances[order].sum())
+    # An axis' sign is arbitrary; fixing it makes runs alike on every machine.
+    axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(len(order))])
+    reduced = np.empty((len(vectors), len(order)), np.float32)
+    for start in range(0, len(vectors), _CHUNK):
+        if cancel is not None:
+            cancel.check()
+        rows = slice(start, start + _CHUNK)
+        reduced[rows] = (vectors[rows] - mean) @ axes
+    return reduced
+
+
+def _moments(
+    vectors: np.ndarray, weights: np.ndarray, cancel: CancelToken | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weighted mean (d,) and covariance (d, d) of the vectors, in float64."""
+    chunks = range(0, len(vectors), _CHUNK)
+    mean = sum(weights[i : i + _CHUNK] @ vectors[i : i + _CHUNK] for i in chunks)
+    covariance = np.zeros((vectors.shape[1],) * 2)
+    for start in chunks:
+        if cancel is not None:
+            cancel.check()
+        centred = vectors[start : start + _CHUNK] - mean
+        covariance += (centred * weights[start : start + _CHUNK, None]).T @ centred
+    return mean, covariance
+
+
+def averaged(
+    graph: sp.csr_matrix, features: np.ndarray, cancel: CancelToken | None = None
+) -> np.ndarray:
+    """Return ``graph @ features``, chunk by chunk, as float32."""
+    result = np.empty_like(features)
+    for start in range(0, graph.shape[0], _CHUNK):
+        if cancel is not None:
+            cancel.check()
+        rows = slice(start, start + _CHUNK)
+        result[rows] = graph[rows] @ features
+    return result

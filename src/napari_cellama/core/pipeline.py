@@ -1,0 +1,273 @@
+"""The run: one generator from data and recipe to niches, whoever iterates it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from napari_cellama.core import notices
+from napari_cellama.core.clustering import choose_n_clusters, cluster, margin_confidence
+from napari_cellama.core.context import niche_representation
+from napari_cellama.core.describe import neighbor_enrichment
+from napari_cellama.core.encoder import Encoder, EncoderInfo
+from napari_cellama.core.events import CancelToken, Event, Finished, Notice, Progress, Stage
+from napari_cellama.core.graph import graph_of_neighbors, radius_graph
+from napari_cellama.core.matrix import expression
+from napari_cellama.core.palette import niche_colors
+from napari_cellama.core.provenance import provenance
+from napari_cellama.core.resolve import refuse_more_niches, resolve
+from napari_cellama.core.result import NicheResult, View
+from napari_cellama.core.sentences import build_views, gene_ranking
+from napari_cellama.core.slots import fingerprint
+from napari_cellama.core.tissue import NO_GENE, Tissue, read_tissue
+from napari_cellama.errors import UserError
+from napari_cellama.recipe import AUTO, Recipe
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+#: How many sentences are counted in tokens to say what share is too long.
+_COUNTED_SENTENCES = 5_000
+
+
+def run(
+    adata: AnnData, recipe: Recipe, *, encoder: Encoder, cancel: CancelToken | None = None
+) -> Iterator[Event]:
+    """Find niches, telling of every step.
+
+    Parameters
+    ----------
+    adata
+        The data; only read.
+    recipe
+        Every parameter of the run.
+    encoder
+        Embeds the sentences; made ready when it is needed.
+    cancel
+        Checked between steps and batches.
+
+    Yields
+    ------
+    Event
+        :class:`~.events.Progress` and :class:`~.events.Notice`, and last
+        :class:`~.events.Finished` with the result.
+
+    Raises
+    ------
+    UserError
+        When the data or the recipe cannot be used.
+    Cancelled
+        When the token says so.
+    """
+    journal = _Journal(cancel or CancelToken())
+    yield journal.enter("Reading")
+    resolved = resolve(adata, recipe)
+    tissue = read_tissue(adata, resolved)
+    yield from journal.tell(notices.about_data(adata, resolved, tissue))
+
+    yield journal.enter("Graph")
+    connectivities, distances = _graph(adata, resolved, tissue)
+    yield from journal.tell(notices.about_neighbors(resolved, tissue))
+
+    yield journal.enter("Sentences")
+    views, negative = _sentences(adata, resolved, tissue, journal.cancel)
+    left_out = _left_out(tissue, views)
+    _refuse_too_few(left_out, resolved)
+    yield from journal.tell(notices.about_genes(negative) + notices.about_left_out(left_out))
+
+    yield journal.enter("Model")
+    heard = len(encoder.notices)
+    info = encoder.load(journal.cancel)
+    yield Progress("Model", 1, 1, note=f"{info.model} on {info.device_name}")
+    share_cut = _share_cut(views, encoder, info)
+    yield from journal.tell(notices.about_cut(share_cut, info))
+
+    yield journal.enter("Embedding")
+    views = yield from _embedded(views, encoder, info, journal.cancel)
+    info = encoder.load(journal.cancel)  # what it ran on in the end
+    yield from journal.tell(encoder.notices[heard:])
+
+    yield journal.enter("Context")
+    # CELLama's own form has the neighbours in the sentence and nothing is averaged.
+    hops = 0 if resolved.neighbors_in == "sentence" else resolved.n_hops
+    space = niche_representation(views, connectivities, resolved.n_components, hops, journal.cancel)
+
+    yield journal.enter("Clustering")
+    found, resolved, stability = _niches(space[left_out == ""], resolved, journal.cancel)
+    yield from journal.tell(notices.about_clusters(_number(recipe), int(found.max()) + 1))
+    journal.leave()
+    result = _result(resolved, tissue, views, space, found, left_out, connectivities)
+    yield Finished(
+        replace(
+            result,
+            distances=distances,
+            notices=tuple(journal.notices),
+            fingerprint=fingerprint(adata),
+            provenance=provenance(
+                recipe,
+                resolved,
+                info,
+                tissue,
+                views,
+                share_cut=share_cut,
+                stability=stability,
+                seconds=journal.seconds,
+                notices=np.array(journal.notices, object),
+            ),
+        )
+    )
+
+
+class _Journal:
+    """Keeps what a run told and how long its stages took."""
+
+    def __init__(self, cancel: CancelToken) -> None:
+        self.cancel = cancel
+        self.notices: list[str] = []
+        self.seconds: dict[str, float] = {}
+        self._stage: Stage | None = None
+        self._since = 0.0
+
+    def enter(self, stage: Stage) -> Progress:
+        """Begin a stage, unless the run is cancelled, and return the event that says so."""
+        self.cancel.check()
+        self.leave()
+        self._stage, self._since = stage, time.perf_counter()
+        return Progress(stage)
+
+    def leave(self) -> None:
+        """End the stage that is on, if any."""
+        if self._stage is not None:
+            self.seconds[self._stage] = round(time.perf_counter() - self._since, 4)
+
+    def tell(self, texts: list[str]) -> Iterator[Notice]:
+        """Yield notices and remember them for the result."""
+        self.notices += texts
+        yield from map(Notice, texts)
+
+
+def _graph(adata: AnnData, recipe: Recipe, tissue: Tissue) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Return the graph to average over: (connectivities, distances)."""
+    if recipe.use_existing_graph:
+        connectivities = sp.csr_matrix(adata.obsp["spatial_connectivities"])
+        distances = adata.obsp.get("spatial_distances")
+        return connectivities, sp.csr_matrix(
+            connectivities.shape if distances is None else distances
+        )
+    if recipe.radius is not None:
+        return radius_graph(tissue.neighbors, recipe.radius)
+    return graph_of_neighbors(*tissue.neighbors.nearest(recipe.n_neighbors))
+
+
+def _sentences(
+    adata: AnnData, recipe: Recipe, tissue: Tissue, cancel: CancelToken
+) -> tuple[tuple[View, ...], bool]:
+    """Return the views, not embedded yet, and whether the matrix has negative values."""
+    matrix, _ = expression(adata, recipe.layer)
+    ranking, negative = gene_ranking(matrix, recipe.n_top_genes, recipe.name_zero_genes, cancel)
+    return build_views(adata, recipe, tissue, ranking, cancel), negative
+
+
+def _left_out(tissue: Tissue, views: tuple[View, ...]) -> np.ndarray:
+    """Return (n,) object: "" or why a cell gets no niche."""
+    left_out = tissue.left_out.copy()
+    left_out[(left_out == "") & (views[0].index < 0)] = NO_GENE
+    return left_out
+
+
+def _refuse_too_few(left_out: np.ndarray, recipe: Recipe) -> None:
+    """Refuse to go on with fewer cells than niches, or hardly any."""
+    n_kept = int((left_out == "").sum())
+    if n_kept < 2:
+        reasons = ", ".join(sorted(set(left_out) - {""}))
+        raise UserError(
+            f"Only {n_kept} of {len(left_out):,} cells can be described (the others: {reasons}); "
+            "niches need at least two."
+        )
+    if recipe.n_clusters != AUTO:
+        refuse_more_niches(recipe.n_clusters, n_kept)
+
+
+def _share_cut(views: tuple[View, ...], encoder: Encoder, info: EncoderInfo) -> float:
+    """Return about what share of the sentences exceeds the model's token limit."""
+    sentences = [text for view in views for text in view.sentences]
+    counted = sentences[:: max(1, len(sentences) // _COUNTED_SENTENCES)]
+    return float((encoder.count_tokens(counted) > info.max_seq_length).mean())
+
+
+def _embedded(
+    views: tuple[View, ...], encoder: Encoder, info: EncoderInfo, cancel: CancelToken
+) -> Iterator[Progress]:
+    """Embed all views' sentences, yield how far it is, and return the views with vectors."""
+    sentences = [text for view in views for text in view.sentences]
+    vectors = np.empty((len(sentences), info.dim), np.float32)
+    done = 0
+    yield Progress("Embedding", 0, len(sentences), "sentences", info.device_name)
+    for rows, batch in encoder.encode(sentences, cancel):
+        cancel.check()
+        vectors[rows] = batch
+        done += len(rows)
+        yield Progress("Embedding", done, len(sentences), "sentences", info.device_name)
+    if done != len(sentences):
+        raise RuntimeError(f"The encoder returned {done} of {len(sentences)} embeddings.")
+    ends = np.cumsum([len(view.sentences) for view in views])[:-1]
+    parts = np.split(vectors, ends)
+    return tuple(replace(view, vectors=part) for view, part in zip(views, parts, strict=True))
+
+
+def _niches(
+    features: np.ndarray, recipe: Recipe, cancel: CancelToken
+) -> tuple[np.ndarray, Recipe, dict[str, float]]:
+    """Return each cell's niche, the recipe with their number, and how stable each number was."""
+    number, stability = _number(recipe), {}
+    if number is None and recipe.clustering != "leiden":
+        number, table = choose_n_clusters(features, recipe.seed, cancel=cancel)
+        stability = dict(zip(table["n_clusters"].astype(str), table["stability"], strict=True))
+    codes = cluster(features, recipe.clustering, number, recipe.seed, cancel)
+    if number is not None:
+        recipe = recipe.replace(n_clusters=number)
+    return codes, recipe, stability
+
+
+def _number(recipe: Recipe) -> int | None:
+    """Return the number of niches asked for, if any."""
+    return None if recipe.n_clusters == AUTO else recipe.n_clusters
+
+
+def _result(
+    recipe: Recipe,
+    tissue: Tissue,
+    views: tuple[View, ...],
+    space: np.ndarray,
+    found: np.ndarray,
+    left_out: np.ndarray,
+    connectivities: sp.csr_matrix,
+) -> NicheResult:
+    """Put the outcome of the run together; ``found`` is for the cells that were kept."""
+    kept = left_out == ""
+    codes = np.full(len(kept), -1, np.int64)
+    codes[kept] = found
+    labels = pd.Categorical.from_codes(codes, [str(i + 1) for i in range(found.max() + 1)])
+    confidence = np.full(len(kept), np.nan, np.float32)
+    confidence[kept] = margin_confidence(space[kept], found)
+    composition = pd.DataFrame(index=pd.Index(labels.categories, name="niche"))
+    if tissue.types is not None:
+        composition = neighbor_enrichment(labels, tissue.types, connectivities)
+    return NicheResult(
+        key=recipe.key_added,
+        labels=labels,
+        colors=niche_colors(labels, connectivities),
+        confidence=confidence,
+        representation=space,
+        views=views,
+        connectivities=connectivities,
+        distances=connectivities,
+        composition=composition,
+        left_out=left_out,
+    )

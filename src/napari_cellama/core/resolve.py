@@ -1,0 +1,212 @@
+"""What "auto" means for the data at hand, and what is refused before anything is computed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from napari_cellama.core.matrix import expression
+from napari_cellama.core.tissue import positions
+from napari_cellama.errors import UserError, unknown_name
+from napari_cellama.recipe import AUTO, Recipe
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+#: Column names that mean cell types, most telling first, compared without case and punctuation.
+_TYPE_NAMES = (
+    "celltype",
+    "celltypes",
+    "cellsubtype",
+    "celltypefine",
+    "celltypemajor",
+    "celltypeminor",
+    "celltypecoarse",
+    "cellclass",
+    "cellannotation",
+    "annotation",
+    "annotations",
+    "predictedcelltype",
+    "cellontology",
+    "subclass",
+    "class",
+    "cluster",
+    "clusters",
+    "leiden",
+    "louvain",
+)
+#: Column names that mean sections.
+_SECTION_NAMES = (
+    "libraryid",
+    "library",
+    "sectionid",
+    "section",
+    "sliceid",
+    "slice",
+    "slideid",
+    "slide",
+    "sampleid",
+    "sample",
+    "bregma",
+    "region_id",
+    "batch",
+)
+#: Column names that are categories of something other than cell types.
+_OTHER_NAMES = re.compile(
+    r"niche|region|domain|layer|sample|batch|slide|slice|section|library|donor|patient|mouse|"
+    r"animal|fov|^qc|_id$|barcode|sex|condition|treatment|phase|array_",
+    re.IGNORECASE,
+)
+#: More categories than this are names of cells, not of types.
+_MOST_TYPES = 200
+
+
+def resolve(adata: AnnData, recipe: Recipe) -> Recipe:
+    """Return the recipe with the columns that "auto" means filled in, or refuse.
+
+    ``n_clusters`` and ``device`` stay "auto": they are decided during the run.
+
+    Parameters
+    ----------
+    adata
+        The data; only read, and nothing of X but its shape and type.
+    recipe
+        What the user asks for.
+
+    Raises
+    ------
+    UserError
+        When the data or the recipe cannot be used: too few cells, no genes, no positions, an
+        unknown column or layer, more niches than cells, a name that is taken.
+    """
+    _refuse_size(adata, recipe)
+    expression(adata, recipe.layer)
+    positions(adata)
+    cell_type_key, library_key = recipe.cell_type_key, recipe.library_key
+    if cell_type_key == AUTO and AUTO not in adata.obs:
+        cell_type_key = guess_cell_type_key(adata.obs)
+    if library_key == AUTO and AUTO not in adata.obs:
+        library_key = guess_library_key(adata.obs, adata.uns)
+    for name in (cell_type_key, library_key, *recipe.obs_features):
+        if name is not None and name not in adata.obs:
+            raise unknown_name("obs column", name, adata.obs.columns)
+    _refuse_type_column(adata.obs, cell_type_key)
+    if recipe.use_existing_graph and "spatial_connectivities" not in adata.obsp:
+        raise UserError(
+            "There is no graph in obsp['spatial_connectivities'] to use; build one (e.g. with "
+            "squidpy) or untick 'Use existing graph'."
+        )
+    _refuse_taken_key(adata, recipe.key_added)
+    return recipe.replace(cell_type_key=cell_type_key, library_key=library_key)
+
+
+def guess_cell_type_key(obs: pd.DataFrame) -> str | None:
+    """Return the column most likely to hold cell types: a familiar name, else the likeliest."""
+    columns = cell_type_columns(obs)
+    ranked = sorted(columns, key=_familiarity)
+    if ranked and _familiarity(ranked[0]) < len(_TYPE_NAMES):
+        return ranked[0]
+    likely = [
+        name
+        for name in columns
+        if isinstance(obs[name].dtype, pd.CategoricalDtype)
+        and obs[name].nunique() > 1
+        and not _OTHER_NAMES.search(str(name))
+    ]
+    return likely[0] if likely else None
+
+
+def cell_type_columns(obs: pd.DataFrame) -> list[str]:
+    """Return the columns that could hold cell types: texts or categories, not too many."""
+    return [
+        name
+        for name in map(str, obs.columns)
+        if name in obs and _is_categories(obs[name]) and obs[name].nunique() <= _MOST_TYPES
+    ]
+
+
+def guess_library_key(obs: pd.DataFrame, uns: Mapping[str, Any] | None = None) -> str | None:
+    """Return the column most likely to say which section a cell lies in, or ``None``.
+
+    A column whose values name the entries of ``uns['spatial']`` (squidpy's convention) comes
+    first, then familiar names. A column of a single value says nothing and is not returned.
+    """
+    spatial = (uns or {}).get("spatial")
+    images = {str(name) for name in spatial} if isinstance(spatial, Mapping) else set()
+    columns = [
+        name
+        for name in map(str, obs.columns)
+        if name in obs
+        and (_is_categories(obs[name]) or pd.api.types.is_integer_dtype(obs[name]))
+        and 1 < obs[name].nunique() <= max(2, len(obs) // 10)
+    ]
+    for name in columns:
+        if images and set(obs[name].dropna().astype(str).unique()) == images:
+            return name
+    for known in _SECTION_NAMES:
+        for name in columns:
+            if _plain(name) == _plain(known):
+                return name
+    return None
+
+
+def _is_categories(column: pd.Series) -> bool:
+    """Whether a column holds categories or texts."""
+    return isinstance(column.dtype, pd.CategoricalDtype) or bool(
+        pd.api.types.is_string_dtype(column.dropna())
+    )
+
+
+def _plain(name: str) -> str:
+    """Return a name without case and punctuation."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _familiarity(name: str) -> int:
+    """Return the rank of a column's name among those that mean cell types."""
+    plain = _plain(name)
+    return _TYPE_NAMES.index(plain) if plain in _TYPE_NAMES else len(_TYPE_NAMES)
+
+
+def _refuse_size(adata: AnnData, recipe: Recipe) -> None:
+    """Refuse data without enough cells, and more niches than cells."""
+    if adata.n_obs == 0:
+        raise UserError("The data have no cells.")
+    if adata.n_obs == 1:
+        raise UserError("The data have one cell only; niches need at least two.")
+    if recipe.n_clusters != AUTO:
+        refuse_more_niches(recipe.n_clusters, adata.n_obs)
+
+
+def refuse_more_niches(n_clusters: int, n_cells: int) -> None:
+    """Refuse to find more niches than there are cells to find them among."""
+    if n_clusters > n_cells:
+        raise UserError(
+            f"{n_clusters:,} niches cannot be found among {n_cells:,} cells; ask for fewer."
+        )
+
+
+def _refuse_type_column(obs: pd.DataFrame, name: str | None) -> None:
+    """Refuse a column of measurements as cell types."""
+    if name is None or not pd.api.types.is_float_dtype(obs[name]):
+        return
+    values = obs[name].dropna()
+    if (values % 1 != 0).any():
+        raise UserError(
+            f"The obs column {name!r} holds measurements (e.g. {values.iloc[0]:g}), not cell "
+            "types; choose a column of categories, or none."
+        )
+
+
+def _refuse_taken_key(adata: AnnData, key: str) -> None:
+    """Refuse to write niches over a column that no earlier run of ours wrote."""
+    from napari_cellama.core.slots import is_ours
+
+    if key in adata.obs and not is_ours(adata, f"obs/{key}"):
+        raise UserError(
+            f"obs already has a column {key!r} that no run here wrote; give the niches another "
+            "name ('Store as', key_added)."
+        )

@@ -1,0 +1,391 @@
+"""Cells in words: CELLama's sentences, written for all cells at once or for one.
+
+A sentence is put together from up to three parts, each kept once however many cells share it:
+
+- genes: ``Top genes are A, B, and C.`` (one gene: ``Top gene is A.``), ranked by value, ties in
+  gene order. Genes that are not expressed (zero or negative) are not named.
+- features: ``{column} of this cell is {value}.`` for each obs feature; a missing value is called
+  unknown.
+- niche: ``nearest_cells of this cell is T1,T2,….``, the types of the nearest cells from nearest to
+  farthest. Cells of missing type are skipped; where none has a type, the value is unknown.
+
+`neighbors_in` decides what becomes of the parts. "both": each is a view, embedded on its own.
+"graph": no niche part, and the cell type is the first of the features. "sentence": all parts in
+one sentence, CELLama's own form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from napari_cellama.core.events import CancelToken
+from napari_cellama.core.matrix import check_values, expression, row_chunks, row_of
+from napari_cellama.core.result import View
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from napari_cellama.core.tissue import Tissue
+    from napari_cellama.recipe import Recipe
+
+UNKNOWN = "unknown"
+#: The name under which CELLama's sentences speak of the neighbours.
+NEAREST_CELLS = "nearest_cells"
+#: Cells whose neighbours are looked up and written at a time.
+_CHUNK_CELLS = 200_000
+
+
+def cell_sentences(
+    adata: AnnData,
+    n_top_genes: int = 30,
+    obs_features: Sequence[str] = (),
+    *,
+    layer: str | None = None,
+    name_zero_genes: bool = False,
+) -> np.ndarray:
+    """Describe every cell by its top genes and by what obs says of it.
+
+    The text is CELLama's (Choi et al. 2024, bioRxiv 2024.05.08.593094).
+
+    Parameters
+    ----------
+    adata
+        The data.
+    n_top_genes
+        How many genes to name.
+    obs_features
+        Columns of ``obs`` to add, in this order; ``nearest_cells`` if there is such a column.
+    layer
+        The matrix that ranks the genes: a name in ``layers``, ``"raw"``, or ``None`` for X.
+    name_zero_genes
+        Fill up with genes that are not expressed, as the original does.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n,) object array of str; without the genes' part where a cell expresses none.
+
+    Raises
+    ------
+    UserError
+        When a column or layer does not exist or the matrix cannot be used.
+    """
+    from napari_cellama.core.tissue import obs_feature
+
+    matrix, genes = expression(adata, layer)
+    parts = [genes_view(gene_ranking(matrix, n_top_genes, name_zero_genes)[0], genes)]
+    features = [obs_feature(adata.obs, name) for name in obs_features]
+    if features:
+        parts.append(features_view(features))
+    return joined_texts(parts)
+
+
+def build_views(
+    adata: AnnData,
+    recipe: Recipe,
+    tissue: Tissue,
+    ranking: np.ndarray | None = None,
+    cancel: CancelToken | None = None,
+) -> tuple[View, ...]:
+    """Write every cell's sentences, each different one once.
+
+    Parameters
+    ----------
+    adata
+        The data; only read.
+    recipe
+        The resolved recipe.
+    tissue
+        Who takes part, where, and of what type; from :func:`~.tissue.read_tissue`.
+    ranking
+        From :func:`gene_ranking`, if it is at hand.
+    cancel
+        Checked between chunks of cells.
+
+    Returns
+    -------
+    tuple of View
+        ("genes"[, "features"], "niche"), ("genes"[, "features"]) or ("cell"), by
+        ``neighbors_in``. The index is -1 for cells without a position or any expressed gene.
+
+    Raises
+    ------
+    UserError
+        When the matrix cannot be used.
+    """
+    matrix, names = expression(adata, recipe.layer)
+    if ranking is None:
+        ranking, _ = gene_ranking(matrix, recipe.n_top_genes, recipe.name_zero_genes, cancel)
+    parts = [genes_view(ranking, names, tissue.left_out == "")]
+    kept = parts[0].index >= 0
+    if tissue.features:
+        parts.append(features_view(tissue.features, kept))
+    if recipe.neighbors_in != "graph" and tissue.types is not None:
+        parts.append(niche_view(tissue, recipe.n_sentence_neighbors, kept, cancel))
+    if recipe.neighbors_in == "sentence":
+        return (joined_view(_in_order(parts, recipe), "cell"),)
+    return tuple(parts)
+
+
+def sentence_of(
+    adata: AnnData, recipe: Recipe, cell: int, tissue: Tissue | None = None
+) -> tuple[tuple[str, str], ...]:
+    """Write one cell's sentences, as :func:`build_views` would.
+
+    Parameters
+    ----------
+    adata, recipe
+        As for :func:`build_views`.
+    cell
+        The cell's row.
+    tissue
+        From :func:`~.tissue.read_tissue`; keep it, and every call takes a few milliseconds
+        however many cells there are. Read anew when ``None``.
+
+    Returns
+    -------
+    tuple of (view name, text)
+        Empty for a cell that is left out.
+    """
+    if tissue is None:
+        from napari_cellama.core.tissue import read_tissue
+
+        tissue = read_tissue(adata, recipe)
+    if tissue.left_out[cell]:
+        return ()
+    matrix, names = expression(adata, recipe.layer)
+    row = row_of(matrix, cell)[None, :]
+    parts = [genes_view(top_genes(row, recipe.n_top_genes, recipe.name_zero_genes), names)]
+    if parts[0].index[0] < 0:
+        return ()
+    cells = np.array([cell])
+    if tissue.features:
+        parts.append(features_view([feature.of(cells) for feature in tissue.features]))
+    if recipe.neighbors_in != "graph" and tissue.types is not None:
+        named = tissue.named_types(cells, recipe.n_sentence_neighbors)
+        parts.append(_niche_view(named, tissue.types.categories))
+    if recipe.neighbors_in == "sentence":
+        parts = [joined_view(_in_order(parts, recipe), "cell")]
+    return tuple((part.name, part.sentences[0]) for part in parts)
+
+
+def _in_order(parts: list[View], recipe: Recipe) -> list[View]:
+    """Return the parts as one sentence has them: CELLama's order, or the niche first."""
+    if recipe.niche_first:
+        return sorted(parts, key=lambda part: part.name != "niche")
+    return parts
+
+
+def gene_ranking(
+    matrix: Any,
+    n_top_genes: int,
+    name_zero_genes: bool = False,
+    cancel: CancelToken | None = None,
+) -> tuple[np.ndarray, bool]:
+    """Rank every cell's genes; see :func:`top_genes`, and refuse values that cannot be ranked.
+
+    Returns
+    -------
+    ranking
+        (n, n_top_genes) int32 gene numbers, -1 where a cell expresses fewer.
+    negative
+        Whether the matrix has negative values.
+    """
+    width = min(n_top_genes, matrix.shape[1])
+    ranking = np.full((matrix.shape[0], width), -1, np.int32)
+    negative = False
+    for start, stop, rows in row_chunks(matrix):
+        if cancel is not None:
+            cancel.check()
+        negative |= check_values(rows, start)
+        ranking[start:stop] = top_genes(rows, width, name_zero_genes)
+    return ranking, negative
+
+
+def top_genes(
+    rows: np.ndarray | sp.csr_matrix, n_top_genes: int, name_zero_genes: bool = False
+) -> np.ndarray:
+    """Return each cell's genes of highest value, ties in gene order.
+
+    Parameters
+    ----------
+    rows
+        (m, g), dense or CSR without repeated entries.
+    n_top_genes
+        How many to return at most.
+    name_zero_genes
+        Rank genes of zero and negative value, too.
+
+    Returns
+    -------
+    numpy.ndarray
+        (m, min(n_top_genes, g)) int32 gene numbers, highest first; -1 where there are no more.
+    """
+    # A value and its gene are packed into one integer whose order is the ranking's, so that one
+    # partial sort over machine words ranks them with ties already broken.
+    width = min(n_top_genes, rows.shape[1])
+    if name_zero_genes:
+        rows = rows.toarray() if sp.issparse(rows) else rows
+        keys = _packed(_ordered_bits(rows), np.arange(rows.shape[1]))
+    elif sp.issparse(rows):
+        keys = _padded_keys(rows)
+    else:
+        keys = _packed(_ordered_bits(rows), np.arange(rows.shape[1]))
+        keys[rows <= 0] = 0
+    if keys.shape[1] < width:
+        keys = np.pad(keys, ((0, 0), (0, width - keys.shape[1])))
+    if keys.shape[1] > width:
+        keys = np.partition(keys, keys.shape[1] - width, axis=1)[:, -width:]
+    keys = np.sort(keys, axis=1)[:, ::-1]
+    genes = np.uint64(0xFFFFFFFF) - (keys & np.uint64(0xFFFFFFFF))
+    return np.where(keys == 0, -1, genes.astype(np.int64)).astype(np.int32)
+
+
+def _padded_keys(rows: sp.csr_matrix) -> np.ndarray:
+    """Return (m, w) packed keys of the positive values, left-aligned, filled up with 0."""
+    lengths = np.diff(rows.indptr)
+    keys = np.zeros((rows.shape[0], int(lengths.max(initial=0))), np.uint64)
+    packed = _packed(_ordered_bits(rows.data), rows.indices)
+    packed[rows.data <= 0] = 0
+    filled = np.arange(keys.shape[1]) < lengths[:, None]
+    keys[filled] = packed
+    return keys
+
+
+def _packed(bits: np.ndarray, genes: np.ndarray) -> np.ndarray:
+    """Pack value bits (high) and gene numbers (low, earlier genes larger) into uint64; never 0."""
+    low = np.uint64(0xFFFFFFFF) - genes.astype(np.uint64)
+    return (bits.astype(np.uint64) << np.uint64(32)) | low
+
+
+def _ordered_bits(values: np.ndarray) -> np.ndarray:
+    """Map numbers to uint32 that sort in the same order and are equal only where they are."""
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32) + np.float32(0)  # turns -0.0 into 0.0
+    exact = values.dtype.kind == "b" or values.dtype == np.float32 or values.dtype.itemsize <= 2
+    if not exact and not np.array_equal(single.astype(values.dtype), values):
+        # Single precision would make ties where there are none, so the values' ranks stand in.
+        ranks = np.unique(values, return_inverse=True)[1]
+        return ranks.reshape(values.shape).astype(np.uint32)
+    bits = single.view(np.uint32)
+    return bits ^ np.where(bits >> 31, np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
+
+
+def genes_view(ranking: np.ndarray, names: np.ndarray, kept: np.ndarray | None = None) -> View:
+    """Write a ranking (n, k; -1 where there are no more genes) as sentences.
+
+    Cells that are not ``kept`` (n, bool; all by default) or express no gene get none.
+    """
+    described = ranking[:, 0] >= 0
+    rows, index = _distinct(ranking, described if kept is None else described & kept)
+    counts = (rows >= 0).sum(axis=1).tolist()
+    texts = [
+        f"Top genes are {', '.join(row[: count - 1])}, and {row[count - 1]}."
+        if count > 1
+        else f"Top gene is {row[0]}."
+        for row, count in zip(names[rows].tolist(), counts, strict=True)
+    ]
+    return View("genes", tuple(texts), index)
+
+
+def features_view(features: Sequence[Any], kept: np.ndarray | None = None) -> View:
+    """Write what obs says of the cells, all features in one sentence after the other.
+
+    Parameters
+    ----------
+    features
+        :class:`~.tissue.Feature` objects of n cells each.
+    kept
+        (n,) bool: the cells that are described; all by default.
+    """
+    codes = np.stack([feature.codes for feature in features], axis=1)
+    rows, index = _distinct(codes, np.ones(len(codes), bool) if kept is None else kept)
+    texts = []
+    for row in rows.tolist():
+        values = [
+            feature.values[code] if code >= 0 else UNKNOWN
+            for feature, code in zip(features, row, strict=True)
+        ]
+        texts.append(
+            " ".join(
+                f"{feature.name} of this cell is {value}."
+                for feature, value in zip(features, values, strict=True)
+            )
+        )
+    return View("features", tuple(texts), index)
+
+
+def niche_view(
+    tissue: Tissue, n_neighbors: int, kept: np.ndarray, cancel: CancelToken | None = None
+) -> View:
+    """Write the types of every kept cell's nearest cells as sentences."""
+    named = np.full((len(kept), n_neighbors), -1, np.int32)
+    cells = np.flatnonzero(kept)
+    for start in range(0, len(cells), _CHUNK_CELLS):
+        if cancel is not None:
+            cancel.check()
+        chunk = cells[start : start + _CHUNK_CELLS]
+        named[chunk] = tissue.named_types(chunk, n_neighbors)
+    return _niche_view(named, tissue.types.categories, kept)
+
+
+def _niche_view(named: np.ndarray, types: Sequence[str], kept: np.ndarray | None = None) -> View:
+    """Write (n, k) codes of types, -1 where none is named, as sentences."""
+    rows, index = _distinct(named, np.ones(len(named), bool) if kept is None else kept)
+    names = np.array([*map(str, types), ""], object)
+    counts = (rows >= 0).sum(axis=1).tolist()
+    texts = [
+        f"{NEAREST_CELLS} of this cell is {','.join(row[:count]) if count else UNKNOWN}."
+        for row, count in zip(names[rows].tolist(), counts, strict=True)
+    ]
+    return View("niche", tuple(texts), index)
+
+
+def joined_view(parts: Sequence[View], name: str) -> View:
+    """Join the parts' sentences, by a space, into one sentence a cell."""
+    codes = np.stack([part.index for part in parts], axis=1)
+    rows, index = _distinct(codes, (codes >= 0).any(axis=1))
+    texts = [
+        " ".join(part.sentences[i] for part, i in zip(parts, row, strict=True) if i >= 0)
+        for row in rows.tolist()
+    ]
+    return View(name, tuple(texts), index)
+
+
+def joined_texts(parts: Sequence[View]) -> np.ndarray:
+    """Return (n,) object: each cell's sentences joined by a space, "" where it has none."""
+    view = joined_view(parts, "cell")
+    return np.array([*view.sentences, ""], object)[view.index]
+
+
+def _distinct(codes: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the different rows among those kept, in order of first appearance.
+
+    Returns
+    -------
+    rows
+        (u, k): the different rows.
+    index
+        (n,) int64: which of them each row is; -1 where it is not kept.
+    """
+    import pandas as pd
+
+    cells = np.flatnonzero(kept)
+    index = np.full(len(codes), -1, np.int64)
+    chosen = np.ascontiguousarray(codes[cells], np.int64)
+    odd = np.random.default_rng(0).integers(0, 2**63, chosen.shape[1], np.uint64) | np.uint64(1)
+    hashes = np.zeros(len(chosen), np.uint64)
+    for column, factor in zip(chosen.T, odd, strict=True):
+        hashes = (hashes ^ (column + 2).astype(np.uint64)) * factor
+        hashes ^= hashes >> np.uint64(29)
+    found, _ = pd.factorize(hashes)
+    first = np.full(int(found.max(initial=-1)) + 1, len(chosen), np.int64)
+    np.minimum.at(first, found, np.arange(len(chosen)))
+    if not np.array_equal(chosen[first[found]], chosen):  # two rows share a hash
+        _, first, found = np.unique(chosen, axis=0, return_index=True, return_inverse=True)
+    index[cells] = found
+    return codes[cells][first], index

@@ -1,0 +1,218 @@
+"""What sentences and graphs are made of: who takes part, where, in which section, of what type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from napari_cellama.core.graph import NeighborIndex
+from napari_cellama.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from napari_cellama.recipe import Recipe
+
+NO_POSITION = "no position"
+NO_GENE = "no expressed gene"
+FAILED_QC = "quality control"
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One obs column as codes and texts; code -1 is a missing value."""
+
+    name: str
+    codes: np.ndarray
+    values: tuple[str, ...]
+
+    def of(self, cells: np.ndarray) -> Feature:
+        """Return the feature of these cells only."""
+        return Feature(self.name, self.codes[cells], self.values)
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """A data set's cells as a run sees them; built once, asked often, never changed.
+
+    Attributes
+    ----------
+    neighbors
+        Who is near whom within a section.
+    naming
+        The same for the neighbours that sentences name; it differs from ``neighbors`` only
+        where the recipe lets sentences look across sections.
+    types
+        (n,) the cells' types, or ``None`` where nothing needs or gives them.
+    features
+        What the sentences say from obs.
+    left_out
+        (n,) object: "" or why a cell takes no part, as far as it is known without the genes.
+    library
+        The sections' names; ``None`` where there is one.
+    types_found
+        Whether ``types`` were found in the expression rather than read from obs.
+    """
+
+    neighbors: NeighborIndex
+    naming: NeighborIndex
+    types: pd.Categorical | None
+    features: tuple[Feature, ...]
+    left_out: np.ndarray
+    library: Feature | None = None
+    types_found: bool = False
+    notices: tuple[str, ...] = field(default=())
+
+    def section_name(self, code: int) -> str:
+        """Return the name of one of ``neighbors``' sections; "" where there is but one."""
+        if self.library is None:
+            return ""
+        named = self.library.codes[np.argmax(self.neighbors.section == code)]
+        return self.library.values[named] if named >= 0 else "unknown"
+
+    def small_sections(self, n_neighbors: int) -> list[tuple[str, int]]:
+        """Return (name, number of cells) of sections too small for so many neighbours."""
+        sizes = self.neighbors.section_sizes
+        small = np.flatnonzero((sizes > 0) & (sizes <= n_neighbors))
+        return [(self.section_name(code), int(sizes[code])) for code in small]
+
+    def named_types(self, cells: np.ndarray, n_neighbors: int) -> np.ndarray:
+        """Return the types of the cells' nearest cells, nearest first, missing types skipped.
+
+        Returns
+        -------
+        numpy.ndarray
+            (len(cells), n_neighbors) int32 codes of ``types``, -1 where there are no more.
+        """
+        index, _ = self.naming.nearest(n_neighbors, cells)
+        codes = np.append(self.types.codes, -1).astype(np.int32)[index]
+        if (codes < 0).any():
+            order = np.argsort(codes < 0, axis=1, kind="stable")
+            codes = np.take_along_axis(codes, order, axis=1)
+        return codes
+
+
+def read_tissue(adata: AnnData, recipe: Recipe) -> Tissue:
+    """Read everything but the genes from the data.
+
+    Parameters
+    ----------
+    adata
+        The data; only read.
+    recipe
+        The resolved recipe (see :func:`~.resolve.resolve`).
+
+    Raises
+    ------
+    UserError
+        When there are no usable positions, or a column does not exist.
+    """
+    coords = positions(adata)
+    left_out = np.full(adata.n_obs, "", object)
+    left_out[_failed_qc(adata.obs)] = FAILED_QC
+    left_out[~np.isfinite(coords).all(axis=1)] = NO_POSITION
+    coords[left_out != ""] = np.nan
+    library = None if recipe.library_key is None else obs_feature(adata.obs, recipe.library_key)
+    neighbors = NeighborIndex(coords, None if library is None else library.codes)
+    naming = neighbors
+    if recipe.neighbors_across_sections and library is not None:
+        naming = NeighborIndex(coords)
+    types, found, notices = _types(adata, recipe, left_out)
+    names = list(recipe.obs_features)
+    if recipe.neighbors_in == "graph" and recipe.cell_type_key is not None:
+        names = [recipe.cell_type_key, *(n for n in names if n != recipe.cell_type_key)]
+    return Tissue(
+        neighbors=neighbors,
+        naming=naming,
+        types=types,
+        features=tuple(obs_feature(adata.obs, name) for name in names),
+        left_out=left_out,
+        library=library,
+        types_found=found,
+        notices=notices,
+    )
+
+
+def positions(adata: AnnData) -> np.ndarray:
+    """Return a copy of obsm['spatial'] as (n, 2 or 3) float64.
+
+    Raises
+    ------
+    UserError
+        When it is absent, is not two or three numbers a cell, or no cell has a position.
+    """
+    if "spatial" not in adata.obsm:
+        there = ", ".join(map(str, adata.obsm)) or "nothing"
+        raise UserError(
+            "The data have no positions: obsm['spatial'] is missing (obsm has "
+            f"{there}); store the coordinates there as (x, y)."
+        )
+    stored = adata.obsm["spatial"]
+    stored = stored.to_numpy() if isinstance(stored, pd.DataFrame) else stored
+    stored = stored.toarray() if hasattr(stored, "toarray") else np.asarray(stored)
+    try:
+        coords = stored.astype(np.float64)
+    except (TypeError, ValueError):
+        raise UserError("The positions in obsm['spatial'] are not numbers.") from None
+    if coords.ndim != 2 or coords.shape[1] not in (2, 3):
+        found = 1 if coords.ndim == 1 else coords.shape[1]
+        plural = "" if found == 1 else "s"
+        raise UserError(
+            f"obsm['spatial'] has {found} coordinate{plural} a cell; two (x, y) or three "
+            "(x, y, z) are needed."
+        )
+    if not np.isfinite(coords).all(axis=1).any():
+        raise UserError("No cell has a position: every row of obsm['spatial'] has a NaN.")
+    return coords
+
+
+def obs_feature(obs: pd.DataFrame, name: str) -> Feature:
+    """Read an obs column as codes and texts.
+
+    Raises
+    ------
+    UserError
+        When there is no such column, with the close matches.
+    """
+    if name not in obs.columns:
+        raise unknown_name("obs column", name, obs.columns)
+    column = obs[name]
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        codes, values = column.cat.codes.to_numpy(), column.cat.categories
+    else:
+        codes, values = pd.factorize(column)
+    return Feature(name, codes.astype(np.int32), tuple(str(value) for value in values))
+
+
+def obs_types(obs: pd.DataFrame, name: str) -> pd.Categorical:
+    """Read an obs column as cell types, categories as texts and in their own order."""
+    feature = obs_feature(obs, name)
+    values = [*feature.values, None]
+    categories = list(dict.fromkeys(feature.values))
+    return pd.Categorical([values[code] for code in feature.codes], categories=categories)
+
+
+def _types(
+    adata: AnnData, recipe: Recipe, left_out: np.ndarray
+) -> tuple[pd.Categorical | None, bool, tuple[str, ...]]:
+    """Return the cell types, whether they were found in the expression, and what to say of it."""
+    if recipe.cell_type_key is not None:
+        types = obs_types(adata.obs, recipe.cell_type_key)
+        missing = int(((types.codes < 0) & (left_out == "")).sum())
+        if not missing:
+            return types, False, ()
+        return types, False, (f"{missing:,} cells have no cell type; their neighbours skip them.",)
+    return None, False, ()
+
+
+def _failed_qc(obs: pd.DataFrame) -> np.ndarray:
+    """Return (n,) bool: cells that quality control took out, not an earlier run of ours."""
+    if "qc_pass" not in obs:
+        return np.zeros(len(obs), bool)
+    failed = obs["qc_pass"].isin([False]).to_numpy(bool)  # a missing value is no failure
+    if "qc_reason" in obs:
+        failed &= ~obs["qc_reason"].isin((NO_POSITION, NO_GENE)).to_numpy(bool)
+    return failed
