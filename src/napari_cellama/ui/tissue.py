@@ -175,7 +175,9 @@ class Tissue:
             from napari_cellama.core.palette import colors_of
 
             column = self.snapshot.obs[key]
-            self.labels[key] = LabelSet.from_column(key, column, colors_of(self.snapshot, key))
+            self.labels[key] = LabelSet.from_column(
+                key, column, colors_of(column, self.snapshot.uns)
+            )
         return self.labels[key]
 
     def is_ours(self, key: str) -> bool:

@@ -1,0 +1,110 @@
+"""The images of ``uns['spatial']`` (squidpy's convention) as layers that lie under the cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from napari_cellama.ui.placement import Placement
+
+#: Shown first where there are several; the others are there, hidden.
+_PREFERRED = ("hires", "fullres")
+
+
+@dataclass(frozen=True)
+class TissueImage:
+    """One image, placed.
+
+    Attributes
+    ----------
+    name
+        The library and which of its images.
+    pixels
+        (height, width) or (height, width, 3 or 4), as napari shows it.
+    scale
+        A pixel's size in the coordinates' unit.
+    offset
+        The (y, x) of its first pixel: that of its section.
+    visible
+        Whether it is shown at first.
+    """
+
+    name: str
+    pixels: Any
+    scale: float
+    offset: tuple[float, float]
+    visible: bool
+
+    @property
+    def is_rgb(self) -> bool:
+        """Whether the last axis is colour."""
+        return self.pixels.ndim == 3
+
+
+def images_of(adata: AnnData, placement: Placement) -> list[TissueImage]:
+    """Return the images that belong to an AnnData, aligned with its placed cells.
+
+    ``coordinate * tissue_{name}_scalef = pixel``; an image without a scale factor is taken to
+    have the coordinates' own pixels. Of each library the high resolution is visible.
+    """
+    libraries = adata.uns.get("spatial")
+    if not isinstance(libraries, Mapping):
+        return []
+    images = [list(_library_images(name, entry, placement)) for name, entry in libraries.items()]
+    if not placement.offsets:
+        # Nothing says which cells the further libraries belong to: they would cover the first.
+        images[1:] = [[_hidden(image) for image in library] for library in images[1:]]
+    return [image for library in images for image in library]
+
+
+def _library_images(name: str, entry: Any, placement: Placement) -> Iterator[TissueImage]:
+    """Yield one library's images, the one to be seen last, so that it lies on top."""
+    stored = entry.get("images") if isinstance(entry, Mapping) else None
+    if not isinstance(stored, Mapping):
+        return
+    factors = entry.get("scalefactors") or {}
+    pixels = {key: _presentable(image) for key, image in stored.items()}
+    pixels = {key: image for key, image in pixels.items() if image is not None}
+    shown = next((key for key in _PREFERRED if key in pixels), None)
+    if shown is None and pixels:
+        shown = max(pixels, key=lambda key: pixels[key].shape[0])
+    for key in sorted(pixels, key=lambda key: key == shown):
+        factor = float(factors.get(f"tissue_{key}_scalef", 1.0))
+        yield TissueImage(
+            name=f"{name} {key}",
+            pixels=pixels[key],
+            scale=1 / factor if factor > 0 else 1.0,
+            offset=placement.offset_of(str(name)),
+            visible=key == shown,
+        )
+
+
+def _presentable(image: Any) -> Any | None:
+    """Return an image as napari shows it: one channel, or colours in [0, 1] or uint8.
+
+    ``None`` where it is no picture, e.g. a file's name, as some Space Ranger readers leave.
+    """
+    if not hasattr(image, "ndim") or image.ndim not in (2, 3) or image.dtype.kind not in "buif":
+        return None
+    if image.ndim == 3 and image.shape[2] not in (3, 4):
+        return image[..., 0] if image.shape[2] >= 1 else None
+    if image.ndim == 3 and image.dtype != np.uint8:
+        top = float(image.max())
+        if image.dtype.kind == "f" and top <= 1:
+            return image
+        if top > 255:
+            return (image / (top / 255)).astype(np.uint8)
+        return image.astype(np.uint8)
+    return image
+
+
+def _hidden(image: TissueImage) -> TissueImage:
+    from dataclasses import replace
+
+    return replace(image, visible=False)

@@ -1,0 +1,196 @@
+"""Where a tissue's cells lie on the canvas: the one place where (x, y[, z]) becomes (z, y, x).
+
+Also the one place that knows which cell a point is (cells without a position have none), and how
+far each section is moved so that sections lie side by side. ``obsm`` is never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import ceil, sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_cellama.core.graph import median_neighbor_distance
+from napari_cellama.core.resolve import guess_library_key
+from napari_cellama.core.tissue import obs_feature, positions
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+#: Between sections, as a share of the largest one's width.
+_GAP = 0.05
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a tissue's cells are laid out.
+
+    Attributes
+    ----------
+    points
+        (m, 2 or 3) float64: the points' (z, y, x), in the cells' order.
+    cells
+        (m,) int64: which cell a point is.
+    n_obs
+        The number of cells, those without a position included.
+    diameter
+        A point's size: the median distance between nearest cells, or a Visium spot's diameter.
+    offsets
+        By section: the (y, x) that it is moved by; empty where there is one section.
+    """
+
+    points: np.ndarray
+    cells: np.ndarray
+    n_obs: int
+    diameter: float
+    offsets: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every cell has a point, so that cells and points share their numbers."""
+        return len(self.cells) == self.n_obs
+
+    def of_points(self, values: np.ndarray) -> np.ndarray:
+        """Return what belongs to the points of one value (or row) a cell."""
+        return values if self.is_whole else values[self.cells]
+
+    def offset_of(self, section: str) -> tuple[float, float]:
+        """Return the (y, x) that a section, and its image, is moved by."""
+        return self.offsets.get(section, (0.0, 0.0))
+
+    def nearest(self, position: np.ndarray, radius: float) -> int | None:
+        """Return the cell nearest to a (z, y, x) position, if one lies within ``radius``.
+
+        Looks at every point: 10 ms at a million, which spares building and keeping a tree.
+        """
+        square = np.zeros(len(self.points))
+        for column, value in zip(self.points.T, position, strict=True):
+            square += (column - value) ** 2
+        return self._closest(square, radius)
+
+    def nearest_to_ray(self, start: np.ndarray, direction: np.ndarray, radius: float) -> int | None:
+        """Return the foremost cell within ``radius`` of a line of sight, if there is one.
+
+        Parameters
+        ----------
+        start
+            A (z, y, x) on the line.
+        direction
+            Where the line leads to, away from the eye.
+        radius
+            In the coordinates' unit.
+        """
+        direction = direction / np.linalg.norm(direction)
+        relative = self.points - start
+        along = relative @ direction
+        square = np.einsum("ij,ij->i", relative, relative) - along**2
+        hit = np.flatnonzero(square <= radius**2)
+        return int(self.cells[hit[along[hit].argmin()]]) if len(hit) else None
+
+    def _closest(self, square: np.ndarray, radius: float) -> int | None:
+        closest = int(square.argmin())
+        return int(self.cells[closest]) if square[closest] <= radius**2 else None
+
+
+def place(adata: AnnData) -> Placement:
+    """Lay out the cells of an AnnData by ``obsm['spatial']``.
+
+    Raises
+    ------
+    UserError
+        When there are no usable positions.
+    """
+    coords = positions(adata)
+    cells = np.flatnonzero(np.isfinite(coords).all(axis=1))
+    coords = coords[cells]
+    # On the canvas y grows downwards, as it does in images and in squidpy's convention.
+    points = np.ascontiguousarray(coords[:, ::-1])
+    codes, names = _sections(adata)
+    if codes is not None:
+        codes = codes[cells]
+    offsets: dict[str, tuple[float, float]] = {}
+    if codes is not None:
+        shifts = side_by_side(points[:, -2:], codes, len(names))
+        offsets = {name: (float(y), float(x)) for name, (y, x) in zip(names, shifts, strict=True)}
+        points[:, -2:] += np.vstack([shifts, [[0.0, 0.0]]])[codes]  # -1: of no section
+    diameter = _diameter(adata, coords, codes)
+    return Placement(points, cells, adata.n_obs, diameter, offsets)
+
+
+def side_by_side(points: np.ndarray, codes: np.ndarray, n_sections: int) -> np.ndarray:
+    """Return how far to move each section so that none covers another.
+
+    Parameters
+    ----------
+    points
+        (m, 2) of (y, x).
+    codes
+        (m,) the section of each; -1 for none.
+    n_sections
+        How many sections there are.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n_sections, 2) of (y, x); zero where the sections' boxes do not overlap as they are.
+    """
+    shifts = np.zeros((n_sections, 2))
+    members = [points[codes == code] for code in range(n_sections)]
+    present = [code for code, found in enumerate(members) if len(found)]
+    low = np.array([members[code].min(axis=0) for code in present])
+    high = np.array([members[code].max(axis=0) for code in present])
+    if not _overlap(low, high):
+        return shifts
+    size = (high - low).max(axis=0)
+    pitch = size + _GAP * size.max()
+    columns = len(present) if len(present) <= 4 else ceil(sqrt(len(present)))
+    for number, code in enumerate(present):
+        row, column = divmod(number, columns)
+        shifts[code] = low[0] + pitch * (row, column) - low[number]
+    return shifts
+
+
+def _overlap(low: np.ndarray, high: np.ndarray) -> bool:
+    """Whether any two boxes have an area (or, of single points, a place) in common."""
+    apart = (low[:, None] > high[None]).any(axis=2)
+    apart |= apart.T
+    np.fill_diagonal(apart, True)
+    return not apart.all()
+
+
+def _sections(adata: AnnData) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Return (n,) section codes and the sections' names; ``None`` where there is one section."""
+    key = guess_library_key(adata.obs, adata.uns)
+    if key is None:
+        return None, ()
+    feature = obs_feature(adata.obs, key)
+    return feature.codes, feature.values
+
+
+def _diameter(adata: AnnData, coords: np.ndarray, codes: np.ndarray | None) -> float:
+    """Return the size of a point, in the coordinates' unit."""
+    distance = median_neighbor_distance(coords, library=codes)
+    if not np.isfinite(distance) or distance <= 0:
+        extent = float(np.ptp(coords, axis=0).max()) if len(coords) else 0.0
+        distance = extent / 100 or 1.0
+    spots = [spot for spot in map(_spot_diameter, _libraries(adata).values()) if spot]
+    return min(distance, *spots) if spots else distance
+
+
+def _libraries(adata: AnnData) -> Mapping[str, Any]:
+    """Return ``uns['spatial']``, squidpy's images and scale factors by library."""
+    spatial = adata.uns.get("spatial")
+    return spatial if isinstance(spatial, Mapping) else {}
+
+
+def _spot_diameter(library: Any) -> float | None:
+    """Return a library's spot diameter, if it states one."""
+    factors = library.get("scalefactors", {}) if isinstance(library, Mapping) else {}
+    try:
+        diameter = float(factors["spot_diameter_fullres"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return diameter if diameter > 0 else None

@@ -1,0 +1,144 @@
+"""A real window on a virtual screen (pytest-xvfb), small tissues, and checks for leftovers."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from napari import Viewer
+from qtpy.QtCore import QThreadPool
+from qtpy.QtWidgets import QApplication
+
+from napari_cellama.ui.attach import session_of
+from napari_cellama.ui.layers import show
+from napari_cellama.ui.session import Session
+from napari_cellama.ui.tissue import Tissue
+
+TYPES = ("T cell", "B cell", "Fibroblast", "Endothelium")
+COLORS = ("#e41a1c", "#377eb8", "#4daf4a", "#984ea3")
+GENES = ("CD3E", "MS4A1", "COL1A1", "PECAM1", "ACTB", "GAPDH")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Make warnings that our own modules cause errors, in the tests of the window."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings("error:::napari_cellama"))
+
+
+@pytest.fixture
+def make_adata() -> Callable[..., ad.AnnData]:
+    """Return a maker of small tissues: a jittered grid of cells, 10 units apart."""
+
+    def make(
+        n_obs: int = 120, *, n_dims: int = 2, seed: int = 0, sections: int = 1, units: str = "um"
+    ) -> ad.AnnData:
+        rng = np.random.default_rng(seed)
+        side = int(np.ceil(np.sqrt(n_obs)))
+        grid = np.stack(np.divmod(np.arange(n_obs), side)[::-1], axis=1) * 10.0
+        coords = grid + rng.uniform(-1, 1, grid.shape)
+        if n_dims == 3:
+            coords = np.column_stack([coords, rng.uniform(0, 50, n_obs)])
+        types = rng.integers(0, len(TYPES), n_obs)
+        counts = rng.poisson(0.4, (n_obs, len(GENES)))
+        counts[np.arange(n_obs), types] += 5
+        obs = pd.DataFrame(
+            {
+                "celltype": pd.Categorical.from_codes(types, TYPES),
+                "area": rng.uniform(20, 80, n_obs),
+            },
+            index=[f"cell{i}" for i in range(n_obs)],
+        )
+        if sections > 1:
+            obs["sample"] = pd.Categorical(
+                [f"section {i * sections // n_obs}" for i in range(n_obs)]
+            )
+        return ad.AnnData(
+            sp.csr_matrix(counts.astype(np.float32)),
+            obs=obs,
+            var=pd.DataFrame(index=list(GENES)),
+            uns={"celltype_colors": list(COLORS), "cellama": {"units": units}},
+            obsm={"spatial": coords},
+        )
+
+    return make
+
+
+@pytest.fixture
+def adata(make_adata: Callable[..., ad.AnnData]) -> ad.AnnData:
+    """Return 120 cells of four types in one section, in micrometres."""
+    return make_adata()
+
+
+@pytest.fixture
+def tissue(adata: ad.AnnData) -> Tissue:
+    """Return ``adata`` as an opened tissue that is not in any session yet."""
+    return Tissue.from_adata(adata, "section")
+
+
+@pytest.fixture
+def viewer(make_napari_viewer: Callable[..., Viewer]) -> Viewer:
+    """Return an empty viewer whose window is on the virtual screen."""
+    return make_napari_viewer(show=True)
+
+
+@pytest.fixture
+def session(viewer: Viewer, tissue: Tissue) -> Session:
+    """Return the viewer's session with ``tissue`` open, active and painted."""
+    session = session_of(viewer)
+    show(viewer, tissue)
+    return session
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Return the folder of real sections, or skip where it is absent."""
+    folder = Path(__file__).resolve().parents[3] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the real sections are not at {folder}")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves jobs, threads or windows of its own behind."""
+    if "qtbot" not in request.fixturenames and "make_napari_viewer" not in request.fixturenames:
+        yield
+        return
+    request.getfixturevalue("qapp")
+    threads = set(threading.enumerate())
+    windows = {id(widget) for widget in QApplication.topLevelWidgets()}
+    yield
+    QThreadPool.globalInstance().waitForDone(5_000)
+    QApplication.processEvents()
+    assert QThreadPool.globalInstance().activeThreadCount() == 0, "a job outlived its test"
+    new = [thread for thread in set(threading.enumerate()) - threads if not thread.daemon]
+    assert not [thread for thread in new if "napari" not in thread.name], f"threads left: {new}"
+    ours = [
+        widget
+        for widget in QApplication.topLevelWidgets()
+        if id(widget) not in windows and type(widget).__module__.startswith("napari_cellama")
+    ]
+    assert not ours, f"windows left: {ours}"
+
+
+@pytest.fixture
+def is_gone() -> Callable[[weakref.ref], bool]:
+    """Return a check that an object has been collected."""
+    import gc
+
+    def check(reference: weakref.ref) -> bool:
+        for _ in range(3):
+            QApplication.processEvents()
+            gc.collect()
+        return reference() is None
+
+    return check
