@@ -133,7 +133,7 @@ def find_niches(
 def run_events(
     adata: AnnData, recipe: Recipe, *, cancel: CancelToken | None = None
 ) -> Iterator[Event]:
-    """Iterate a run on the shared model process; what window, Python and command line have alike.
+    """Iterate a run on the shared model process, as window, Python and command line all do.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def run_events(
     """
     from napari_cellama.core import pipeline
 
-    encoder = shared_encoder(recipe.model, recipe.device, recipe.dtype)
+    encoder = NamedEncoder(recipe.model, recipe.device, recipe.dtype)
     yield from pipeline.run(adata, recipe, encoder=encoder, cancel=cancel)
 
 
