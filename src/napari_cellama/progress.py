@@ -13,11 +13,16 @@ if TYPE_CHECKING:
     from napari_cellama.core.events import Stage
 
 
+#: How often a log hears of a stage that takes long.
+_EVERY_SECONDS = 60.0
+
+
 class ProgressReport:
     """Shows progress events on standard error; a context manager.
 
     On a terminal or in a notebook each stage is a tqdm bar with rate and time left. Elsewhere,
-    where a bar would fill a log, each stage is one line once it is done.
+    where a bar would fill a log, each stage is one line once it is done, and one a minute while
+    it goes on.
 
     Parameters
     ----------
@@ -32,7 +37,7 @@ class ProgressReport:
         self._stream = stream or sys.stderr
         self._bars = self._stream.isatty() or "ipykernel" in sys.modules
         self._last: Progress | None = None
-        self._started = 0.0
+        self._started = self._told = 0.0
         self._bar: Any = None
 
     def __enter__(self) -> ProgressReport:
@@ -52,7 +57,7 @@ class ProgressReport:
             return
         if self._last is None or event.stage != self._last.stage:
             self._end_stage(done=True)
-            self._started = time.perf_counter()
+            self._started = self._told = time.perf_counter()
             self._bar = self._new_bar(event) if self._bars else None
         self._last = event
         if self._bar is not None:
@@ -60,6 +65,9 @@ class ProgressReport:
             if event.note:
                 self._bar.set_postfix_str(event.note, refresh=False)
             self._bar.update(event.done - self._bar.n)
+        elif time.perf_counter() - self._told > _EVERY_SECONDS:
+            self._told = time.perf_counter()
+            print(_midway(event, self._told - self._started), file=self._stream, flush=True)
 
     def stage(self, name: Stage, note: str = "") -> None:
         """Show the beginning of a stage that has no steps."""
@@ -92,6 +100,15 @@ class ProgressReport:
             bar.close()
         elif last is not None and done:
             seconds = time.perf_counter() - self._started
-            amount = f"{last.total:,} {last.unit}".rstrip() + ", " if last.total else ""
+            amount = f"{last.total:,} {last.unit}, " if last.unit else ""
             note = f" ({last.note})" if last.note else ""
             print(f"{last.stage}: {amount}{seconds:.1f} s{note}", file=self._stream, flush=True)
+
+
+def _midway(event: Progress, seconds: float) -> str:
+    """Say how far a stage is and how long it will take, for a log."""
+    if not event.total or not event.done:
+        return f"{event.stage}: {seconds:,.0f} s so far"
+    left = seconds * (event.total - event.done) / event.done
+    part = f"{event.done:,} of {event.total:,} {event.unit}".rstrip()
+    return f"{event.stage}: {part}, {left / 60:,.0f} min left"

@@ -34,7 +34,7 @@ _MARGIN = 0.25
 _GAP = 0.35
 _TITLE = 0.4
 _FOOT = 0.4
-_BARS_WIDTH = 3.6
+_BARS_WIDTH = 3.8
 _ROW = 0.34
 
 
@@ -176,7 +176,7 @@ def _legend_size(types: _Labels | None, width: float) -> tuple[int, float]:
     if types is None:
         return 1, 0.0
     handles = legend_handles(types.categories, types.colors)
-    columns = min(max(int(width / (legend_width(handles) + 0.1)), 1), len(handles))
+    columns = min(max(int(width / legend_width(handles)), 1), len(handles))
     return columns, -(-len(handles) // columns) * LEGEND_ROW + 0.45
 
 

@@ -131,8 +131,8 @@ def legend_handles(
 
 
 def legend_width(handles: Sequence[Line2D]) -> float:
-    """Return about how wide one column of a legend is, in inches."""
-    return 0.4 + text_width([str(handle.get_label()) for handle in handles], LEGEND_SIZE)
+    """Return how wide one column of a legend is, in inches, space to the next included."""
+    return 0.35 + text_width([str(handle.get_label()) for handle in handles], LEGEND_SIZE)
 
 
 def elided(name: str, length: int = 28) -> str:
@@ -144,8 +144,13 @@ def elided(name: str, length: int = 28) -> str:
 
 
 def text_width(texts: Sequence[str], size: float) -> float:
-    """Return the width of the longest text in inches, estimated without drawing."""
-    return max((len(text) for text in texts), default=0) * size * 0.6 / 72
+    """Return the width of the longest text in inches, in the figures' font."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(size=size)
+    widths = [text_to_path.get_text_width_height_descent(t, font, False)[0] for t in texts]
+    return max(widths, default=0.0) / 72
 
 
 def readable_on(color: str) -> str:
