@@ -1,5 +1,5 @@
 """A sample tissue section whose niches, cells and faults are known."""
 
-from .section import tissue
+from .section import image, tissue
 
-__all__ = ["tissue"]
+__all__ = ["image", "tissue"]

@@ -44,10 +44,10 @@ SITES = (
         "Myoepithelial cell": 62, "Luminal epithelial cell": 18, "Fibroblast": 12,
         "CD8 T cell": 4, "Endothelial cell": 4}),
     Site("germinal centre", "Germinal centre", 11.5, {
-        "B cell": 66, "CD4 T cell": 16, "Follicular dendritic cell": 9, "Macrophage": 6,
+        "B cell": 66, "CD4 T cell": 16, "Follicular dendritic cell": 14, "Macrophage": 6,
         "Dendritic cell": 3}),
     Site("mantle", "Mantle zone", 11.0, {
-        "B cell": 70, "CD4 T cell": 17, "CD8 T cell": 4, "Follicular dendritic cell": 3,
+        "B cell": 70, "CD4 T cell": 17, "CD8 T cell": 4, "Follicular dendritic cell": 5,
         "Dendritic cell": 3, "Fibroblast": 3}),
     Site("T zone", "T zone", 11.5, {
         "CD4 T cell": 44, "CD8 T cell": 20, "B cell": 15, "Dendritic cell": 8, "Fibroblast": 6,
@@ -67,7 +67,8 @@ SITES = (
         "Smooth muscle cell": 70, "Fibroblast": 14, "Endothelial cell": 8, "Macrophage": 4,
         "Pericyte": 4}),
 )  # fmt: skip
-GLASS, LUMEN = 254, 255  # map values without cells: outside the tissue, and inside a duct or vessel
+# Map values without cells: outside the tissue, inside a duct, inside a vessel.
+GLASS, LUMEN, BLOOD = 253, 254, 255
 SITE = {site.name: number for number, site in enumerate(SITES)}
 SITE_NICHE = np.array([NICHES.index(site.niche) for site in SITES])
 
@@ -90,7 +91,7 @@ SET = (
     Plan("gland", 140, 0.09, 1.2),
     Plan("vessel", 88, 0.06, 1.2),
     Plan("vessel", 70, 0.06, 1.4),
-    Plan("hole", 60, 0.22, 1.7),
+    Plan("hole", 70, 0.2, 1.7),
 )
 # Zones of each structure, outermost first: the share of its radius that they reach, and the site.
 ZONES: dict[str, tuple[tuple[float, int], ...]] = {
@@ -98,7 +99,7 @@ ZONES: dict[str, tuple[tuple[float, int], ...]] = {
     "follicle": ((1.0, SITE["T zone"]), (0.74, SITE["mantle"]), (0.54, SITE["germinal centre"])),
     "muscle": ((1.0, SITE["muscle"]),),
     "gland": ((1.0, SITE["lobule"]),),
-    "vessel": ((1.0, SITE["vessel sheath"]), (0.66, SITE["vessel wall"]), (0.36, LUMEN)),
+    "vessel": ((1.0, SITE["vessel sheath"]), (0.66, SITE["vessel wall"]), (0.36, BLOOD)),
     "hole": ((1.0, GLASS),),
 }
 
@@ -110,7 +111,7 @@ class Anatomy:
     Attributes
     ----------
     sites
-        (height, width) uint8, an index into ``SITES``, or ``GLASS`` or ``LUMEN``.
+        (height, width) uint8, an index into ``SITES``, or ``GLASS``, ``LUMEN`` or ``BLOOD``.
     pixel
         Micrometres a pixel; pixel (row, column) starts at y = row * pixel, x = column * pixel.
     edge
@@ -167,7 +168,7 @@ def _row_height(spacing: float) -> float:
 def _draw(n_cells: int, seed: int, scale: float) -> Anatomy:
     rng = np.random.default_rng([seed, 1])
     n_sets = max(1, round(n_cells / CELLS_PER_SET))
-    side = 1_270 * scale * np.sqrt(n_sets)  # of the square with the tissue's area
+    side = 1_130 * scale * np.sqrt(n_sets)  # of the square with the tissue's area
     outline = Outline(rng, radius=side / np.sqrt(np.pi), lobes=0.06, stretch=1.25)
     reach = outline.reach * 1.04
     pixel = float(np.clip(side / 2_500, 1.0, 3.0))
@@ -177,7 +178,8 @@ def _draw(n_cells: int, seed: int, scale: float) -> Anatomy:
     plans = [plan for plan in SET for _ in range(n_sets)]
     radii = np.array([plan.radius for plan in plans]) * scale
     centres = _settle(rng, radii, outline)
-    for plan, radius, centre in zip(plans, radii, centres, strict=True):
+    for number in np.argsort(radii):  # small ones first, for the first one drawn stays whole
+        plan, radius, centre = plans[number], radii[number], centres[number]
         shape = Outline(rng, radius, plan.lobes, plan.stretch, rng.uniform(0, np.pi))
         middle = centre + reach
         _fill(sites, pixel, middle, shape, ZONES[plan.kind], only=SITE["stroma"])
@@ -198,9 +200,12 @@ class Outline:
         angle: float = 0.0,
     ) -> None:
         self.radius, self.stretch, self.angle = radius, stretch, angle
-        self.waves = np.arange(2, 9)
-        self.heights = lobes * rng.normal(size=7) / np.sqrt(self.waves / 2)
-        self.phases = rng.uniform(0, 2 * np.pi, size=7)
+        waves = np.arange(2, 40)
+        heights = lobes * rng.normal(size=len(waves)) / (waves / 2) ** 1.3
+        phases = rng.uniform(0, 2 * np.pi, size=len(waves))
+        self.theta = np.linspace(-np.pi, np.pi, 1_441)
+        wobble = heights @ np.cos(np.outer(waves, self.theta) + phases[:, None])
+        self.radii = radius * np.clip(1 + wobble, 0.5, 1.6)
 
     def share(self, xy: np.ndarray) -> np.ndarray:
         """Return how far out points (..., 2) are: 0 in the middle, 1 on the curve."""
@@ -210,15 +215,11 @@ class Outline:
         return np.hypot(along, across) / self._radius(np.arctan2(across, along))
 
     def _radius(self, theta: np.ndarray) -> np.ndarray:
-        wobble = sum(
-            height * np.cos(wave * theta + phase)
-            for wave, height, phase in zip(self.waves, self.heights, self.phases, strict=True)
-        )
-        return self.radius * np.clip(1 + wobble, 0.5, 1.6)
+        return np.interp(theta, self.theta, self.radii)
 
     def points(self, number: int = 720) -> np.ndarray:
         """Return the curve as (number, 2) x and y."""
-        theta = np.linspace(0, 2 * np.pi, number, endpoint=False)
+        theta = np.linspace(-np.pi, np.pi, number, endpoint=False)
         radius = self._radius(theta)
         along = radius * np.cos(theta) * np.sqrt(self.stretch)
         across = radius * np.sin(theta) / np.sqrt(self.stretch)
@@ -274,15 +275,15 @@ def _add_ducts(
 ) -> None:
     """Draw the ducts of a lobule: lumen, wall and base, on a jittered lattice."""
     part, offsets = _window(sites, pixel, middle, reach)
-    spacing = 66.0
+    spacing = 82.0
     ducts = lattice(2 * reach, spacing, 0.16, rng) - reach
-    radius = rng.uniform(24, 33, size=len(ducts))
-    radius[np.hypot(*ducts.T).argmin()] = 36.0  # the main duct, so that each lobule has one
+    radius = rng.uniform(28, 39, size=len(ducts))
+    radius[np.hypot(*ducts.T).argmin()] = 42.0  # the main duct, so that each lobule has one
     tree = cKDTree(ducts)
     distance, nearest = tree.query(offsets.reshape(-1, 2))
     share = (distance / radius[nearest]).reshape(part.shape)
     free = part == SITE["lobule"]
-    for limit, value in ((1.0, SITE["duct base"]), (0.72, SITE["duct wall"]), (0.3, LUMEN)):
+    for limit, value in ((1.0, SITE["duct base"]), (0.76, SITE["duct wall"]), (0.36, LUMEN)):
         part[free & (share <= limit)] = value
 
 
@@ -332,10 +333,11 @@ def place_cells(anatomy: Anatomy, n_cells: int, rng: np.random.Generator) -> np.
     """Place ``n_cells`` cells on the tissue, (n_cells, 2) float32 micrometres, in random order."""
     placed = []
     for spacing in sorted({site.spacing for site in SITES}):
-        points = lattice(anatomy.size, spacing, 0.42, rng)
+        # As they will be kept: rounding must not move a cell off its site.
+        points = lattice(anatomy.size, spacing, 0.42, rng).astype(np.float32)
         has = np.zeros(256, dtype=bool)
         has[[number for number, site in enumerate(SITES) if site.spacing == spacing]] = True
-        placed.append(points[has[anatomy.at(points)]].astype(np.float32))
+        placed.append(points[has[anatomy.at(points)]])
     xy = rng.permutation(np.concatenate(placed))
     # Lattices of different spacing meet at the zones' borders: of two cells too close, one goes.
     distance, nearest = cKDTree(xy).query(xy, k=2, distance_upper_bound=HARD_CORE)

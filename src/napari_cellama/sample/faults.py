@@ -17,16 +17,17 @@ class Kind(NamedTuple):
 
     name: str
     size: float  # relative to the others
+    lobes: float
     stretch: float
     depth: float
 
 
 KINDS = (
-    Kind("blur", 1.15, 1.2, 0.6),
-    Kind("fold", 1.0, 6.0, 0.75),
-    Kind("bubble", 0.9, 1.1, 0.5),
+    Kind("blur", 1.15, 0.06, 1.2, 0.6),
+    Kind("fold", 1.0, 0.04, 6.0, 0.75),
+    Kind("bubble", 0.9, 0.012, 1.08, 0.5),
     # Came off after the cells were measured and before the image was taken, hence at full depth.
-    Kind("out of tissue", 1.5, 1.2, 1.0),
+    Kind("out of tissue", 1.5, 0.1, 1.2, 1.0),
 )
 NAMES = ("none", *(kind.name for kind in KINDS))
 LARGEST = 230.0  # micrometres; larger sections have more artefacts, not larger ones
@@ -47,7 +48,7 @@ def plant(
     taken: list[tuple[np.ndarray, float]] = []
     planted: dict[str, list[np.ndarray]] = {kind.name: [] for kind in KINDS}
     for kind in KINDS * (1 + len(xy) // CELLS_PER_ARTEFACT):
-        shape = Outline(rng, kind.size * radius, 0.05, kind.stretch, rng.uniform(0, np.pi))
+        shape = Outline(rng, kind.size * radius, kind.lobes, kind.stretch, rng.uniform(0, np.pi))
         reach = float(shape.reach.max())
         places = anatomy.edge if kind.name == "out of tissue" else xy
         for _ in range(400):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import anatomy, counts, faults
+from . import anatomy, counts, faults, picture
 from .panel import (
     CELL_TYPES,
     NICHES,
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-SMALLEST = 500
+LIBRARY = "sample"
+SMALLEST = 600
 FEWEST_GENES = 100
 QUALITIES = ("good", "doublet", "low quality")
-MIXING = 11.0  # micrometres: how far cells stray over a border between niches
+MIXING = 14.0  # micrometres: how far cells stray over a border between niches
 MISNAMED = 0.08  # share of good cells whose annotation is wrong
 INFLAMMATION = 0.6  # how much the share of immune cells varies over the section (log odds)
 STRAY_STATE = 0.02  # share of cells in another niche's subtype
@@ -54,7 +55,7 @@ def tissue(
     Parameters
     ----------
     n_cells
-        Cells, 500 to 10 million and beyond. The tissue grows with them: structures keep their size
+        Cells, 600 to 10 million and beyond. The tissue grows with them: structures keep their size
         and there are more of them. Below 5,000 cells there is one set of smaller structures.
     seed
         The same numbers give the same section.
@@ -108,7 +109,73 @@ def tissue(
             for number, polygon in enumerate(polygons, start=1)
         },
     }
+    if images:
+        adata.uns["spatial"] = {LIBRARY: _spatial(adata, where)}
     return adata
+
+
+def image(
+    adata: AnnData, *, kind: str = "he", microns_per_pixel: float | None = None
+) -> np.ndarray:
+    """Draw a microscope image of a section that ``tissue`` made, or of some of its cells.
+
+    Parameters
+    ----------
+    adata
+        The section; nuclei are drawn for the cells it still has.
+    kind
+        'he', haematoxylin and eosin, or 'dapi', a nuclear stain.
+    microns_per_pixel
+        Micrometres a pixel; by default 0.5, or what keeps the longer side at 2,000 pixels.
+
+    Returns
+    -------
+    (height, width, 3) uint8 for 'he', (height, width) uint8 for 'dapi'; pixel (row, column) shows
+    y = row * microns_per_pixel, x = column * microns_per_pixel.
+
+    Raises
+    ------
+    ValueError
+        For another kind, a pixel size that is not positive, or data that is no sample section.
+    """
+    if kind not in ("he", "dapi"):
+        raise ValueError(f"A sample image is of kind 'he' or 'dapi', not {kind!r}.")
+    if microns_per_pixel is not None and not microns_per_pixel > 0:
+        raise ValueError(f"Micrometres a pixel must be positive; they were {microns_per_pixel}.")
+    if "sample" not in adata.uns:
+        raise ValueError(
+            "This AnnData was not made by the sample tissue: uns['sample'] is missing."
+        )
+    made = adata.uns["sample"]
+    where = anatomy.build(int(made["n_cells"]), int(made["seed"]))
+    return _render(adata, where, microns_per_pixel or picture.pixel_size(where))[kind]
+
+
+def _render(adata: AnnData, where: anatomy.Anatomy, microns: float) -> dict[str, np.ndarray]:
+    made = adata.uns["sample"]
+    planted: dict[str, list[np.ndarray]] = {}
+    for name, polygon in made["artefacts"].items():
+        planted.setdefault(name.rpartition(" ")[0], []).append(np.asarray(polygon))
+    # By name: a subset may have lost categories.
+    names = adata.obs["true_cell_type"]
+    kind = names.cat.rename_categories(TYPE_NAMES.index).to_numpy(dtype=np.intp)
+    xy = np.asarray(adata.obsm["spatial"])
+    return picture.render(where, xy, kind, planted, int(made["seed"]), microns)
+
+
+def _spatial(adata: AnnData, where: anatomy.Anatomy) -> dict[str, dict]:
+    """Return squidpy's description of the images: pixels = micrometres * scale factor."""
+    microns = picture.pixel_size(where)
+    images = _render(adata, where, microns)
+    return {
+        "images": {"hires": images["he"], "dapi": images["dapi"]},
+        "scalefactors": {
+            "tissue_hires_scalef": 1 / microns,
+            "tissue_dapi_scalef": 1 / microns,
+            "spot_diameter_fullres": 10.0,  # of a cell, in micrometres: what coordinates are in
+        },
+        "metadata": {"source": "napari-cellama sample tissue"},
+    }
 
 
 def _check(n_cells: int, n_genes: int, difficulty: float) -> None:
