@@ -22,10 +22,15 @@ GROUPS = ("Data", "Neighbourhood", "Sentence", "Model", "Niches", "Advanced")
 
 
 def _field(default: Any, group: str, label: str, description: str, **rest: Any) -> Any:
-    """Declare a parameter; ``choices`` names what a form offers, e.g. ``"obs_column"``."""
+    """Declare a parameter.
+
+    For the form, ``choices`` names what it offers, e.g. ``"obs_column"``; ``names`` says the
+    values in the user's words ("value" for a number where a word is possible, too); and
+    ``instead_of`` names the parameter that this one replaces where it is given.
+    """
+    hints = ("choices", "names", "instead_of")
     extra = {"group": group, "label": label}
-    if "choices" in rest:
-        extra["choices"] = rest.pop("choices")
+    extra |= {hint: rest.pop(hint) for hint in hints if hint in rest}
     return Field(default, description=description, json_schema_extra=extra, **rest)
 
 
@@ -77,14 +82,21 @@ class Recipe(BaseModel):
         "Within radius",
         "Take every cell within this distance, in the data's unit, instead of a fixed number of "
         "nearest cells.",
+        names={"none": "nearest", "value": "within"},
+        instead_of="n_neighbors",
     )
     neighbors_in: Literal["both", "sentence", "graph"] = _field(
         "both",
         "Neighbourhood",
-        "Neighbours enter",
+        "How they enter",
         "How the neighbours enter: 'sentence' writes their cell types into the cell's sentence, "
         "as CELLama does; 'graph' averages the sentences' embeddings over the neighbourhood; "
         "'both' does both and finds most.",
+        names={
+            "both": "both",
+            "sentence": "written into the sentence",
+            "graph": "averaged over the graph",
+        },
     )
     n_top_genes: Annotated[int, Field(ge=1, le=500)] = _field(
         16,
@@ -121,6 +133,7 @@ class Recipe(BaseModel):
         "How many",
         "The number of niches, or 'auto' to take the number that is found again most reliably "
         "when cells are drawn anew.",
+        names={"auto": "auto", "value": "this many"},
     )
     clustering: Literal["kmeans", "leiden", "gmm"] = _field(
         "kmeans",
@@ -128,6 +141,7 @@ class Recipe(BaseModel):
         "Method",
         "How niches are found: k-means (mini-batch above 200,000 cells), Leiden on the nearest "
         "neighbours in niche space, or a Gaussian mixture.",
+        names={"kmeans": "k-means", "leiden": "Leiden", "gmm": "Gaussian mixture"},
     )
     n_sentence_neighbors: Annotated[int, Field(ge=1, le=200)] = _field(
         10,

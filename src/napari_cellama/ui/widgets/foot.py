@@ -1,0 +1,174 @@
+"""The foot of the Niches dock: Run and Cancel, with progress, summary and messages above."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_cellama.core.events import Finished, Progress
+from napari_cellama.errors import UserError
+from napari_cellama.ui import format as fmt
+from napari_cellama.ui.widgets.progress import MessageLine, ProgressLine
+from napari_cellama.ui.workers import Failed, Stopped
+
+if TYPE_CHECKING:
+    from napari_cellama.core.result import NicheResult
+    from napari_cellama.recipe import Recipe
+    from napari_cellama.ui.session import Session
+    from napari_cellama.ui.workers import Job
+
+_RUN = "Find the niches of this tissue. What is painted stays until the result is there."
+
+
+class Foot(QWidget):
+    """Runs what the form says and shows how far it is.
+
+    Parameters
+    ----------
+    session
+        Runs, and tells of the run's events.
+    recipe
+        Returns the recipe as it stands in the form; raises a UserError about what cannot be.
+    parent
+        The Qt parent.
+    """
+
+    def __init__(
+        self, session: Session, recipe: Callable[[], Recipe], parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._session, self._recipe = session, recipe
+        self._started = time.monotonic()
+        self.progress = ProgressLine(self)
+        self.message = MessageLine(self)
+        self.run_button = _button("Run", "primary", _RUN, self.run)
+        self.cancel_button = _button("Cancel", "secondary", "", self.cancel)
+        self.question = QLabel("Replace the run at work?", self)
+        self.yes_button = _button("Replace", "primary", "Stop it and run this.", self._replace)
+        self.no_button = _button("Keep", "secondary", "Let it go on.", self._ask_nothing)
+        self._lay_out()
+        session.job_started.connect(self._on_started)
+        session.job_event.connect(self._on_event)
+        session.message.connect(self.message.add)
+        self._ask_nothing()
+
+    def _lay_out(self) -> None:
+        self._buttons, self._asking = QWidget(self), QWidget(self)
+        for row, widgets in (
+            (self._buttons, (self.run_button, self.cancel_button)),
+            (self._asking, (self.question, self.yes_button, self.no_button)),
+        ):
+            line = QHBoxLayout(row)
+            line.setContentsMargins(0, 0, 0, 0)
+            line.setSpacing(6)
+            for widget in widgets:
+                line.addWidget(widget, 3 if widget is self.run_button else 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        for widget in (self.message, self.progress, self._buttons, self._asking):
+            layout.addWidget(widget)
+
+    # ---- what the user does
+
+    def run(self) -> None:
+        """Run, or ask first whether the run at work may be replaced."""
+        if self._session.running is not None:
+            self._asking.show()
+            self._buttons.hide()
+            self.no_button.setFocus()
+        else:
+            self._run_now()
+
+    def cancel(self) -> None:
+        """Cancel the run; what was painted stays."""
+        self._session.cancel()
+        self.progress.begin("Cancelling…")
+        self.cancel_button.setEnabled(False)
+        self.cancel_button.setToolTip("It is being cancelled.")
+
+    def _replace(self) -> None:
+        self._ask_nothing()
+        self._run_now()
+
+    def _run_now(self) -> None:
+        self.message.clear()
+        try:
+            self._session.run(self._recipe())
+        except UserError as error:
+            self.message.add("error", str(error))
+
+    def _ask_nothing(self) -> None:
+        """Put the question away and show what the buttons can do now."""
+        self._asking.hide()
+        self._buttons.show()
+        self.refresh()
+
+    # ---- what is shown
+
+    def refresh(self) -> None:
+        """Enable the buttons that can work; the others say why they cannot."""
+        why = self._why_not()
+        self.run_button.setEnabled(not why)
+        self.run_button.setToolTip(why or _RUN)
+        running = self._session.running is not None
+        self.cancel_button.setEnabled(running)
+        self.cancel_button.setToolTip(
+            "Stop the run. What is painted stays." if running else "No run is on."
+        )
+
+    def _why_not(self) -> str:
+        tissue = self._session.active
+        if tissue is None:
+            return "Open a tissue first."
+        try:
+            self._session.need_matrix(tissue)
+            self._recipe()
+        except UserError as error:
+            return str(error)
+        return ""
+
+    def _on_started(self, job: Job) -> None:
+        if job.slot == "run":
+            self._started = time.monotonic()
+            self.progress.begin("Starting…")
+            self.refresh()
+
+    def _on_event(self, job: Job, event: Any) -> None:
+        if job.slot != "run":
+            return
+        if isinstance(event, Progress):
+            if not job.token.cancelled:
+                self.progress.show_progress(event)
+            return
+        took = fmt.duration(time.monotonic() - self._started)
+        if isinstance(event, Finished):
+            self.progress.end(summary(event.result, took))
+        elif isinstance(event, Stopped):
+            self.progress.end(f"Cancelled after {took}; what was painted stays.")
+        elif isinstance(event, Failed):
+            self.progress.end("")
+        if self._session.running is None:
+            self._ask_nothing()
+
+
+def summary(result: NicheResult, took: str) -> str:
+    """Return e.g. ``"7 niches in 4,839 cells · 1 min 52 s"``."""
+    labelled = int((result.labels.codes >= 0).sum())
+    left_out = result.n_obs - labelled
+    return fmt.joined(
+        f"{fmt.count(len(result.labels.categories), 'niche')} in {fmt.count(labelled, 'cell')}",
+        f"{left_out:,} left out" if left_out else "",
+        took,
+    )
+
+
+def _button(text: str, name: str, tooltip: str, action: Callable[[], None]) -> QPushButton:
+    button = QPushButton(text)
+    button.setObjectName(name)
+    button.setToolTip(tooltip)
+    button.clicked.connect(lambda: action())
+    return button
