@@ -1,0 +1,146 @@
+"""What leaves the window: the figure of what is painted now, and the table of clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from napari_cellama.core.events import CancelToken
+from napari_cellama.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from napari_cellama.ui.painting import Legend
+    from napari_cellama.ui.placement import Placement
+    from napari_cellama.ui.tissue import LabelSet, Tissue
+
+#: A tissue that is coloured by nothing.
+_PLAIN = "#7f7f7f"
+_UNITS = {"micrometre": "µm"}
+
+
+def cluster_table(
+    labels: LabelSet,
+    order: Sequence[int],
+    neighbors: Callable[[int], list[tuple[str, float]]],
+) -> pd.DataFrame:
+    """Return the clusters as a table, a row each.
+
+    Parameters
+    ----------
+    labels
+        The clusters.
+    order
+        Which clusters, from the first row to the last.
+    neighbors
+        Gives a cluster's enriched neighbours: cell types and how many times as frequent they
+        are as in the whole tissue.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``cluster``, ``color`` (``#rrggbb``), ``cells``, ``share`` (of the labelled
+        cells, 0 to 1), then ``neighbor_1``, ``enrichment_1`` and so on to 3, empty where there
+        are fewer.
+    """
+    sizes = labels.sizes
+    total = max(1, int(sizes.sum()))
+    rows = []
+    for cluster in order:
+        row: dict[str, Any] = {
+            "cluster": labels.names[cluster],
+            "color": labels.colors[cluster],
+            "cells": int(sizes[cluster]),
+            "share": round(float(sizes[cluster] / total), 6),
+        }
+        named = [*neighbors(cluster), ("", ""), ("", ""), ("", "")][:3]
+        for i, (name, times) in enumerate(named, start=1):
+            row[f"neighbor_{i}"] = name
+            row[f"enrichment_{i}"] = round(times, 3) if name else ""
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def write_table(table: pd.DataFrame, path: str | Path) -> Path:
+    """Write a table as CSV; the file appears whole or not at all.
+
+    Raises
+    ------
+    UserError
+        When it cannot be written there.
+    """
+    path = Path(path).expanduser()
+    path = path if path.suffix else path.with_suffix(".csv")
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        table.to_csv(unfinished, index=False)
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        reason = error.strerror or error
+        raise UserError(f"The table {path} was not written: {reason}.") from error
+    return path
+
+
+def figure_events(
+    tissue: Tissue, legend: Legend, placement: Placement, path: str | Path
+) -> Callable[[CancelToken], Iterator[Path]]:
+    """Return a job that draws the tissue as it is painted now, and saves it.
+
+    Everything that may change meanwhile is taken from the tissue at once; the job itself only
+    reads arrays.
+
+    Parameters
+    ----------
+    tissue
+        Its colouring and selection are the figure's.
+    legend
+        What its colours mean.
+    placement
+        Where its cells are drawn, sections side by side.
+    path
+        ``.png``, ``.svg`` or ``.pdf``.
+    """
+    coloring = tissue.coloring
+    labels = tissue.label_set(coloring.name) if legend.kind == "categorical" else None
+    selection = tissue.selection if tissue.selection.any() else None
+    name, units = tissue.name, _UNITS.get(tissue.units, tissue.units)
+
+    def events(token: CancelToken) -> Iterator[Path]:
+        from napari_cellama.figures import save_figure, tissue_figure
+        from napari_cellama.ui.painting import values_of
+
+        colored: dict[str, Any]
+        if labels is not None:
+            codes = placement.of_points(labels.codes)
+            kinds = pd.Categorical.from_codes(codes, list(labels.names))
+            colored = {"categories": kinds, "colors": labels.colors}
+        elif legend.kind == "continuous":
+            # Beyond the limits a value has the end's colour, on the canvas as in the figure.
+            values = np.clip(values_of(tissue, coloring), *legend.limits)
+            colored = {"values": placement.of_points(values), "label": legend.title}
+        else:
+            codes = np.zeros(len(placement.points), np.int8)
+            colored = {"categories": pd.Categorical.from_codes(codes, ["cells"])}
+            colored["colors"] = (_PLAIN,)
+        token.check()
+        figure: Figure = tissue_figure(
+            placement.points[:, ::-1],
+            **colored,
+            units=units,
+            title=_title(name, legend),
+            shown=None if selection is None else placement.of_points(selection),
+        )
+        token.check()
+        yield save_figure(figure, path)
+
+    return events
+
+
+def _title(name: str, legend: Legend) -> str:
+    return f"{name} · {legend.title}" if legend.title else name

@@ -1,0 +1,215 @@
+"""What the tissue is coloured by: a search field over clusters, columns and genes, and a legend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from qtpy.QtCore import QAbstractListModel, QModelIndex, Qt, Signal
+from qtpy.QtGui import QAction, QKeySequence
+from qtpy.QtWidgets import (
+    QCompleter,
+    QLineEdit,
+    QListView,
+    QWidget,
+)
+
+from napari_cellama.ui.tissue import Coloring
+from napari_cellama.ui.widgets.rows import REMARK_ROLE, RowDelegate
+
+if TYPE_CHECKING:
+    from napari_cellama.ui.tissue import Tissue
+
+#: What users call the kinds.
+KINDS = {"labels": "clusters", "obs": "column", "gene": "gene"}
+
+
+#: A column of more different values names cells rather than kinds of them.
+_MOST_CATEGORIES = 1000
+_LOOKED_AT = 20_000
+
+
+def category_columns(obs: pd.DataFrame) -> list[str]:
+    """Return the columns that sort cells into kinds: categories, texts and yes or no.
+
+    Only the beginning of long columns of text is looked at, so that the answer comes at once.
+    """
+    return [str(name) for name in obs.columns if _sorts_cells(obs[name])]
+
+
+def _sorts_cells(column: pd.Series) -> bool:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return len(column.cat.categories) <= _MOST_CATEGORIES
+    if pd.api.types.is_bool_dtype(column):
+        return True
+    if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
+        return False
+    return column.iloc[:_LOOKED_AT].nunique() <= min(_MOST_CATEGORIES, max(10, len(column) // 2))
+
+
+def choices_of(tissue: Tissue | None) -> tuple[Coloring, ...]:
+    """Return everything a tissue can be coloured by: clusters, obs columns, then genes."""
+    if tissue is None:
+        return ()
+    obs = tissue.snapshot.obs
+    clusters = [key for key in tissue.labels if tissue.is_ours(key) or key == tissue.clusters]
+    kinds = set(category_columns(obs))
+    columns = [
+        str(name)
+        for name in obs.columns
+        if name not in clusters and (name in kinds or pd.api.types.is_numeric_dtype(obs[name]))
+    ]
+    genes = dict.fromkeys(map(str, tissue.snapshot.var_names))
+    return (
+        *(Coloring("labels", name) for name in clusters),
+        *(Coloring("obs", name) for name in columns),
+        *(Coloring("gene", name) for name in genes),
+    )
+
+
+class ChoiceModel(QAbstractListModel):
+    """The choices that contain what was typed; those that begin with it come first."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._choices: tuple[Coloring, ...] = ()
+        self._folded: tuple[str, ...] = ()
+        self._found: tuple[Coloring, ...] = ()
+
+    def set_choices(self, choices: tuple[Coloring, ...]) -> None:
+        """Offer other choices."""
+        self._choices = choices
+        self._folded = tuple(choice.name.casefold() for choice in choices)
+        self.search("")
+
+    def search(self, text: str) -> None:
+        """Keep the choices whose names contain the text, whatever their case."""
+        text = text.strip().casefold()
+        self.beginResetModel()
+        if not text:
+            self._found = self._choices
+        else:
+            pairs = zip(self._choices, self._folded, strict=True)
+            hits = [(folded, choice) for choice, folded in pairs if text in folded]
+            # Sorting is stable: an exact name, then beginnings, then the rest in their own order.
+            hits.sort(key=lambda hit: (hit[0] != text, not hit[0].startswith(text)))
+            self._found = tuple(choice for _, choice in hits)
+        self.endResetModel()
+
+    def choice(self, row: int) -> Coloring:
+        """Return the choice in a row of what was found."""
+        return self._found[row]
+
+    def rowCount(self, parent: QModelIndex | None = None) -> int:
+        """Return how many choices were found."""
+        return 0 if parent is not None and parent.isValid() else len(self._found)
+
+    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Return a choice's name, or its kind in the user's words."""
+        if not index.isValid() or index.row() >= len(self._found):
+            return None
+        choice = self._found[index.row()]
+        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.EditRole):
+            return choice.name
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return f"{choice.name} ({KINDS[choice.kind]})"
+        return KINDS[choice.kind] if role == REMARK_ROLE else None
+
+
+class ColoringField(QLineEdit):
+    """A line to type in; below it opens what was found. Shows the present colouring at rest.
+
+    ``chosen(Coloring)`` says what the user took.
+    """
+
+    chosen = Signal(object)
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._coloring: Coloring | None = None
+        self.choices = ChoiceModel(self)
+        self._popup = self._make_popup()
+        self.setPlaceholderText("Search clusters, columns and genes")
+        self.setAccessibleName("Colour by")
+        self.textEdited.connect(self._on_typed)
+        self.editingFinished.connect(self._rest)
+        self.returnPressed.connect(self._take_first)
+        arrow = QAction("Show all", self)
+        arrow.setShortcuts([QKeySequence(Qt.Key.Key_Down), QKeySequence("Alt+Down")])
+        arrow.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
+        arrow.triggered.connect(self.open_list)
+        self.addAction(arrow)
+
+    def _make_popup(self) -> QListView:
+        completer = QCompleter(self.choices, self)
+        # The model finds by itself; the completer only shows.
+        completer.setCompletionMode(QCompleter.CompletionMode.UnfilteredPopupCompletion)
+        completer.setMaxVisibleItems(12)
+        popup = QListView()
+        popup.setUniformItemSizes(True)
+        completer.setPopup(popup)  # which gives it a delegate of its own
+        popup.setItemDelegate(RowDelegate(popup))
+        completer.activated[QModelIndex].connect(self._on_activated)
+        self.setCompleter(completer)
+        return popup
+
+    def show_coloring(self, coloring: Coloring | None) -> None:
+        """Show what the tissue is coloured by."""
+        self._coloring = coloring
+        self._rest()
+
+    def open_list(self, *_: Any) -> None:
+        """Open the list of everything, as a click on a combo box does."""
+        self.selectAll()
+        self._open("")
+
+    def _open(self, text: str) -> None:
+        """Find the text; the completer shows what was found."""
+        # The popup is a window of its own, which the theme does not reach by itself.
+        sheet = self.window().styleSheet()
+        if self._popup.styleSheet() != sheet:
+            self._popup.setStyleSheet(sheet)
+        self.choices.search(text)
+        self.completer().complete()
+
+    def mousePressEvent(self, event: Any) -> None:
+        """Open the list at once; typing narrows it."""
+        super().mousePressEvent(event)
+        if not self._popup.isVisible():
+            self.open_list()
+
+    def keyPressEvent(self, event: Any) -> None:
+        """Let Escape give up what was typed."""
+        if event.key() == Qt.Key.Key_Escape:
+            self._rest()
+            return
+        super().keyPressEvent(event)
+
+    def _on_typed(self, text: str) -> None:
+        self._open(text)
+
+    def _on_activated(self, index: QModelIndex) -> None:
+        # The completer's own model stands before ours, row for row.
+        self._take(index.row())
+
+    def _take_first(self) -> None:
+        if self._popup.isVisible() or not self.text().strip():
+            return
+        self.choices.search(self.text())
+        if self.choices.rowCount():
+            self._take(0)
+
+    def _take(self, row: int) -> None:
+        self.chosen.emit(self.choices.choice(row))
+
+    def _rest(self) -> None:
+        if self._popup.isVisible():
+            return
+        self.setText(self._coloring.name if self._coloring else "")
+        kind = KINDS[self._coloring.kind] if self._coloring else None
+        now = f"Now: {self._coloring.name} ({kind}). " if kind else ""
+        self.setToolTip(
+            f"{now}Type part of a name to colour the tissue by clusters, a column or a gene; "
+            "the down key shows everything."
+        )
+        self.setCursorPosition(0)
