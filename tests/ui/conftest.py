@@ -13,7 +13,10 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from napari import Viewer
-from qtpy.QtCore import QThreadPool
+from napari.layers import Points
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt, QThreadPool
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_cellama.ui.attach import session_of
@@ -142,3 +145,71 @@ def is_gone() -> Callable[[weakref.ref], bool]:
         return reference() is None
 
     return check
+
+
+@pytest.fixture
+def canvas() -> type[Canvas]:
+    """Return the helper that looks at and clicks on a viewer's canvas."""
+    return Canvas
+
+
+class Canvas:
+    """A viewer's canvas as a user sees it: what colour is where, and the mouse over it."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        self.viewer = viewer
+        self.native = viewer.window._qt_viewer.canvas.native
+
+    def pixel_of(self, layer: Points, point: int) -> tuple[int, int]:
+        """Return the (row, column) of the canvas pixel on which a point's centre lies."""
+        world = np.asarray(layer.data_to_world(layer.data[point]))[-2:]
+        centre = np.asarray(self.viewer.scene.camera.center)[-2:]
+        size = np.array([self.native.height(), self.native.width()])
+        row, column = (world - centre) * self.viewer.scene.camera.zoom + size / 2
+        return int(row), int(column)
+
+    def settle(self) -> None:
+        """Let napari draw what is due."""
+        for _ in range(5):
+            QApplication.processEvents()
+
+    def colors(self, layer: Points, points: np.ndarray) -> np.ndarray:
+        """Return (k, 3) uint8: what is drawn where the points' centres are."""
+        self.settle()
+        picture = self.viewer.screenshot(canvas_only=True, flash=False)
+        return np.array([picture[self.pixel_of(layer, point)][:3] for point in points])
+
+    def click(self, layer: Points, point: int, *, drag: int = 0) -> None:
+        """Press and release the left button on a point, moving the mouse between if asked."""
+        row, column = self.pixel_of(layer, point)
+        self.click_at(row, column, drag=drag)
+
+    def click_at(self, row: int, column: int, *, drag: int = 0) -> None:
+        """Press and release the left button at a canvas pixel."""
+        self.settle()
+        start, button = QPoint(column, row), Qt.MouseButton.LeftButton
+        QTest.mouseMove(self.native, start)
+        QTest.mousePress(self.native, button, pos=start)
+        for step in range(1, 5 if drag else 0):
+            # QTest's own moves carry no pressed button, so that vispy takes them for hovering.
+            self._move_pressed(start + QPoint(drag * step // 4, 0))
+            QTest.qWait(20)  # vispy leaves out moves that follow each other faster
+        QTest.mouseRelease(self.native, button, pos=start + QPoint(drag, 0))
+        self.settle()
+
+    def _move_pressed(self, position: QPoint) -> None:
+        where = QPointF(position)
+        event = QMouseEvent(
+            QEvent.Type.MouseMove,
+            where,
+            QPointF(self.native.mapToGlobal(position)),
+            Qt.MouseButton.NoButton,
+            Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        QApplication.sendEvent(self.native, event)
+
+
+def rgb_of(color: str) -> tuple[int, ...]:
+    """Return the (r, g, b) of ``#rrggbb``."""
+    return tuple(bytes.fromhex(color[1:]))

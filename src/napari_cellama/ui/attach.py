@@ -6,6 +6,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from napari_cellama.ui.layers import TissueLayers
+from napari_cellama.ui.panel import PanelKeeper, main_window
 from napari_cellama.ui.session import Session
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def layers_of(viewer: Viewer) -> TissueLayers:
 def _close_with_window(viewer: Viewer, session: Session) -> None:
     """Close the session when the window goes, or else with the viewer."""
     weakref.finalize(viewer, session.close)
-    window = getattr(getattr(viewer, "window", None), "_qt_window", None)
+    window = main_window(viewer)
     if window is not None:
         window.destroyed.connect(session.close)
+        PanelKeeper(window)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ class TissueImage:
     Attributes
     ----------
     name
-        The library and which of its images.
+        Which of its library's images, after the library's name where there are several.
     pixels
         (height, width) or (height, width, 3 or 4), as napari shows it.
     scale
@@ -56,11 +56,16 @@ def images_of(adata: AnnData, placement: Placement) -> list[TissueImage]:
     libraries = adata.uns.get("spatial")
     if not isinstance(libraries, Mapping):
         return []
-    images = [list(_library_images(name, entry, placement)) for name, entry in libraries.items()]
-    if not placement.offsets:
-        # Nothing says which cells the further libraries belong to: they would cover the first.
-        images[1:] = [[_hidden(image) for image in library] for library in images[1:]]
-    return [image for library in images for image in library]
+    images: list[TissueImage] = []
+    for name, entry in libraries.items():
+        found = list(_library_images(name, entry, placement))
+        if len(libraries) > 1:
+            found = [replace(image, name=f"{name} {image.name}") for image in found]
+        if images and not placement.offsets:
+            # Nothing says which cells further libraries belong to: they would cover the first.
+            found = [replace(image, visible=False) for image in found]
+        images += found
+    return images
 
 
 def _library_images(name: str, entry: Any, placement: Placement) -> Iterator[TissueImage]:
@@ -77,7 +82,7 @@ def _library_images(name: str, entry: Any, placement: Placement) -> Iterator[Tis
     for key in sorted(pixels, key=lambda key: key == shown):
         factor = float(factors.get(f"tissue_{key}_scalef", 1.0))
         yield TissueImage(
-            name=f"{name} {key}",
+            name=str(key),
             pixels=pixels[key],
             scale=1 / factor if factor > 0 else 1.0,
             offset=placement.offset_of(str(name)),
@@ -102,9 +107,3 @@ def _presentable(image: Any) -> Any | None:
             return (image / (top / 255)).astype(np.uint8)
         return image.astype(np.uint8)
     return image
-
-
-def _hidden(image: TissueImage) -> TissueImage:
-    from dataclasses import replace
-
-    return replace(image, visible=False)

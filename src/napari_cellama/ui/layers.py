@@ -90,7 +90,12 @@ def show(viewer: Viewer, tissue: Tissue) -> Points:
 
 def tissue_of(layer: Layer | None) -> Tissue | None:
     """Return the tissue whose cells a layer shows, if any."""
-    tissue = None if layer is None else layer.metadata.get(TISSUE)
+    return None if layer is None else tissue_of_metadata(layer.metadata)
+
+
+def tissue_of_metadata(metadata: Any) -> Tissue | None:
+    """Return the tissue that a layer's metadata carry, if any."""
+    tissue = metadata.get(TISSUE) if metadata else None
     return tissue if isinstance(tissue, Tissue) else None
 
 
@@ -228,11 +233,13 @@ class TissueLayers:
         if event.button != 1 or event.modifiers or drawing:
             return
         pressed = np.asarray(event.pos)
-        yield
         moved = 0.0
+        yield
         while event.type == "mouse_move":
-            moved = max(moved, float(np.linalg.norm(np.asarray(event.pos) - pressed)))
+            moved = max(moved, _distance(event.pos, pressed))
             yield
+        # Moves that follow each other too fast are left out, so the release counts as well.
+        moved = max(moved, _distance(event.pos, pressed))
         if moved <= _TREMBLE:
             self._pick(viewer, event)
 
@@ -243,7 +250,7 @@ class TissueLayers:
             shown = None if tissue is None else self._shown.get(tissue.id)
             if shown is None or shown.layer is not layer or not layer.visible:
                 continue
-            cell = cell_at(shown.layer, shown.placement, event, viewer.camera.zoom)
+            cell = cell_at(shown.layer, shown.placement, event, viewer.scene.camera.zoom)
             if cell is not None:
                 self.session.activate(tissue)
                 self.session.pick_cell(cell)
@@ -282,6 +289,11 @@ def write_colors(layer: Points, shading: Shading, selection: np.ndarray) -> None
             layer.refresh(data_displayed=False, highlight=False, extent=False)  # the thumbnail
             return
     layer.face_color = shading.rgba(selection)
+
+
+def _distance(position: Any, start: np.ndarray) -> float:
+    """Return how many canvas pixels lie between two positions."""
+    return float(np.linalg.norm(np.asarray(position) - start))
 
 
 def _of_points(shading: Shading, placement: Placement) -> Shading:

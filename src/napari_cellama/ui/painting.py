@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Cells that have no label or value.
 UNKNOWN = (0.5, 0.5, 0.5, 1.0)
 #: Cells beside the selection: grey, and see-through so that an image below stays readable.
-FADED = (0.5, 0.5, 0.5, 0.3)
+FADED = (0.5, 0.5, 0.5, 0.35)
 #: All cells, where nothing was chosen to colour them by.
 PLAIN = (0.75, 0.75, 0.75, 1.0)
 #: Perceptually uniform, and readable with any colour vision.

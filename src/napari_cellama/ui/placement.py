@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 #: Between sections, as a share of the largest one's width.
 _GAP = 0.05
 
+#: Whose distance is a point's size: where cells lie at random, their nearest is half the mean
+#: spacing away, and points that small leave most of the canvas empty.
+_NEIGHBOR = 2
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -37,7 +41,8 @@ class Placement:
     n_obs
         The number of cells, those without a position included.
     diameter
-        A point's size: the median distance between nearest cells, or a Visium spot's diameter.
+        A point's size: the median distance of the second nearest cells, or a Visium spot's
+        diameter.
     offsets
         By section: the (y, x) that it is moved by; empty where there is one section.
     """
@@ -172,7 +177,7 @@ def _sections(adata: AnnData) -> tuple[np.ndarray | None, tuple[str, ...]]:
 
 def _diameter(adata: AnnData, coords: np.ndarray, codes: np.ndarray | None) -> float:
     """Return the size of a point, in the coordinates' unit."""
-    distance = median_neighbor_distance(coords, library=codes)
+    distance = median_neighbor_distance(coords, _NEIGHBOR, codes)
     if not np.isfinite(distance) or distance <= 0:
         extent = float(np.ptp(coords, axis=0).max()) if len(coords) else 0.0
         distance = extent / 100 or 1.0

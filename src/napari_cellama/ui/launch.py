@@ -1,0 +1,112 @@
+"""Opens napari on a section: from a notebook, a script or the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_cellama.errors import UserError
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from anndata import AnnData
+
+    from napari_cellama.ui.tissue import Tissue
+
+PLUGIN = "napari-cellama"
+DOCKS = ("Niches", "Clusters")
+
+
+def view(adata: AnnData, *, name: str | None = None, docks: bool = True) -> napari.viewer.Viewer:
+    """Open a window on an AnnData.
+
+    The window works on a snapshot that shares the matrices; nothing is written to ``adata``
+    unless *Write to AnnData* is asked for.
+
+    Parameters
+    ----------
+    adata
+        Cells with positions in ``obsm['spatial']``.
+    name
+        What to call it; "cells" if it is not given.
+    docks
+        Whether to open the docks Niches and Clusters.
+
+    Returns
+    -------
+    napari.viewer.Viewer
+        In a script, call ``napari.run()`` after this to keep the window open.
+
+    Raises
+    ------
+    UserError
+        When ``adata`` is no AnnData or its positions cannot be used, in one sentence.
+    """
+    from napari_cellama.ui.tissue import Tissue
+
+    if not hasattr(adata, "obsm") or not hasattr(adata, "n_obs"):
+        raise UserError(
+            f"view() shows an AnnData, not a {type(adata).__name__}; "
+            "read a file first, as in view(read('section.h5ad'))."
+        )
+    return _open_window(Tissue.from_adata(adata, name or "cells"), docks)
+
+
+def open_path(path: str | Path, *, docks: bool = True, block: bool = True) -> napari.viewer.Viewer:
+    """Open a window on a file; the genes are read while the cells are already on screen.
+
+    Parameters
+    ----------
+    path
+        An ``.h5ad`` or ``.zarr`` AnnData.
+    docks
+        Whether to open the docks Niches and Clusters.
+    block
+        Whether to return only when the window is closed.
+
+    Raises
+    ------
+    UserError
+        When the file cannot be used, in one sentence; no window is opened then.
+    """
+    from napari_cellama.ui.contributions import open_tissue
+
+    viewer = _open_window(open_tissue(path), docks)
+    if block:
+        import napari
+
+        napari.run()
+    return viewer
+
+
+def open_docks(viewer: napari.viewer.Viewer) -> None:
+    """Open the docks as tabs of one panel on the right, Niches in front."""
+    from napari_cellama.ui.attach import session_of
+    from napari_cellama.ui.panel import gather, main_window
+
+    session_of(viewer)
+    docks = [viewer.window.add_plugin_dock_widget(PLUGIN, name, tabify=True)[0] for name in DOCKS]
+    for dock in docks:
+        dock.show()
+    gather(main_window(viewer))
+    docks[0].raise_()
+
+
+def _open_window(tissue: Tissue, docks: bool) -> napari.viewer.Viewer:
+    """Open a window with a tissue, or none if the tissue cannot be drawn."""
+    from napari_cellama.ui.layers import layer_data
+
+    data = layer_data(tissue)
+    import napari
+    from napari.layers import Layer
+
+    from napari_cellama.ui.attach import session_of
+
+    viewer = napari.Viewer(title=f"{tissue.name} – CELLama")
+    session_of(viewer)
+    for item in data:
+        viewer.add_layer(Layer.create(*item))
+    viewer.reset_view()
+    if docks:
+        open_docks(viewer)
+    return viewer
