@@ -16,8 +16,10 @@ Method = Literal["kmeans", "leiden", "gmm"]
 
 #: Above this many cells k-means goes through them in batches.
 MINI_BATCH_ABOVE = 200_000
-#: Starts of k-means; the best is kept. More starts mean less left to the seed.
-_STARTS = 10
+#: Starts of k-means, of which the best is kept: so many that the seed hardly matters, fewer
+#: where there are many cells, since those differ less.
+_STARTS = range(5, 31)
+_STARTED_CELLS = 600_000
 #: Cells that the choice of a number looks at, at most.
 _CHOICE_CELLS = 5_000
 _CHOICE_DRAWS = 6
@@ -214,7 +216,8 @@ def _kmeans(
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
     large = len(features) > MINI_BATCH_ABOVE
-    seeds = np.random.default_rng(seed).integers(0, 2**31 - 1, 3 if large else _STARTS)
+    starts = 3 if large else min(max(_STARTED_CELLS // len(features), _STARTS[0]), _STARTS[-1])
+    seeds = np.random.default_rng(seed).integers(0, 2**31 - 1, starts)
     best = None
     for state in seeds.tolist():
         if cancel is not None:
@@ -225,7 +228,7 @@ def _kmeans(
                     n_clusters, batch_size=16_384, n_init=3, random_state=state
                 ).fit(features)
             else:
-                model = KMeans(n_clusters, n_init=1, random_state=state).fit(features)
+                model = KMeans(n_clusters, n_init=1, tol=1e-6, random_state=state).fit(features)
         if best is None or model.inertia_ < best.inertia_:
             best = model
     return best.labels_

@@ -184,12 +184,9 @@ def graph_of_neighbors(
     present = index >= 0
     indptr = np.concatenate([[0], np.cumsum(present.sum(axis=1))])
     columns = index[present].astype(np.int32 if n < 2**31 else np.int64)
-    ones = np.ones(len(columns), np.float32)
-    connectivities = sp.csr_matrix((ones, columns, indptr), shape=(n, n))
-    distances = sp.csr_matrix((distance[present], columns.copy(), indptr.copy()), shape=(n, n))
-    connectivities.sort_indices()
+    distances = sp.csr_matrix((distance[present], columns, indptr), shape=(n, n))
     distances.sort_indices()
-    return connectivities, distances
+    return _ones_like(distances), distances
 
 
 def radius_graph(index: NeighborIndex, radius: float) -> tuple[sp.csr_matrix, sp.csr_matrix]:
@@ -202,10 +199,15 @@ def radius_graph(index: NeighborIndex, radius: float) -> tuple[sp.csr_matrix, sp
     rows, columns = np.concatenate([first, second]), np.concatenate([second, first])
     distances = sp.csr_matrix((np.concatenate([apart, apart]), (rows, columns)), shape=(n, n))
     distances.sort_indices()
-    connectivities = sp.csr_matrix(
-        (np.ones(distances.nnz, np.float32), distances.indices, distances.indptr), shape=(n, n)
+    return _ones_like(distances), distances
+
+
+def _ones_like(distances: sp.csr_matrix) -> sp.csr_matrix:
+    """Return connectivities of the same structure."""
+    ones = np.ones(distances.nnz, np.float32)
+    return sp.csr_matrix(
+        (ones, distances.indices.copy(), distances.indptr.copy()), shape=distances.shape
     )
-    return connectivities, distances
 
 
 def row_normalized(connectivities: sp.spmatrix) -> sp.csr_matrix:

@@ -13,8 +13,9 @@ from napari_cellama.errors import UserError, unknown_name
 if TYPE_CHECKING:
     from anndata import AnnData
 
-#: About how many stored values a chunk of rows holds; bounds the memory of everything below.
-CHUNK_VALUES = 8_000_000
+#: About how many stored values a chunk of rows holds: few enough to stay in a processor's cache
+#: through several passes, and many enough to read a file in large pieces.
+CHUNK_VALUES = 1_000_000
 
 
 def layer_names(adata: AnnData) -> tuple[str, ...]:
@@ -114,8 +115,9 @@ def check_values(rows: np.ndarray | sp.csr_matrix, start: int = 0) -> bool:
         return False
     if values.dtype.kind == "f" and not np.isfinite(_sum_of_extremes(values)):
         bad = ~np.isfinite(values)
-        where = np.searchsorted(rows.indptr, np.argmax(bad), side="right") - 1
-        if not sp.issparse(rows):
+        if sp.issparse(rows):
+            where = np.searchsorted(rows.indptr, np.argmax(bad), side="right") - 1
+        else:
             where = np.argmax(bad.any(axis=1))
         raise UserError(
             f"The matrix has values that are NaN or infinite (first in cell number "

@@ -72,11 +72,11 @@ def run(
     yield from journal.tell(notices.about_data(adata, resolved, tissue))
 
     yield journal.enter("Graph")
-    connectivities, distances = _graph(adata, resolved, tissue)
+    connectivities, distances, nearest = _graph(adata, resolved, tissue)
     yield from journal.tell(notices.about_neighbors(resolved, tissue))
 
     yield journal.enter("Sentences")
-    views, negative = _sentences(adata, resolved, tissue, journal.cancel)
+    views, negative = _sentences(adata, resolved, tissue, nearest, journal.cancel)
     left_out = _left_out(tissue, views)
     _refuse_too_few(left_out, resolved)
     yield from journal.tell(notices.about_genes(negative) + notices.about_left_out(left_out))
@@ -152,26 +152,30 @@ class _Journal:
         yield from map(Notice, texts)
 
 
-def _graph(adata: AnnData, recipe: Recipe, tissue: Tissue) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """Return the graph to average over: (connectivities, distances)."""
+def _graph(
+    adata: AnnData, recipe: Recipe, tissue: Tissue
+) -> tuple[sp.csr_matrix, sp.csr_matrix, np.ndarray | None]:
+    """Return the graph to average over, and the nearest cells where one search finds both."""
     if recipe.use_existing_graph:
         connectivities = sp.csr_matrix(adata.obsp["spatial_connectivities"])
         distances = adata.obsp.get("spatial_distances")
-        return connectivities, sp.csr_matrix(
-            connectivities.shape if distances is None else distances
-        )
+        empty = connectivities.shape
+        return connectivities, sp.csr_matrix(empty if distances is None else distances), None
     if recipe.radius is not None:
-        return radius_graph(tissue.neighbors, recipe.radius)
-    return graph_of_neighbors(*tissue.neighbors.nearest(recipe.n_neighbors))
+        return *radius_graph(tissue.neighbors, recipe.radius), None
+    nearest, distance = tissue.neighbors.nearest(tissue.n_searched)
+    near = slice(recipe.n_neighbors)
+    graph = graph_of_neighbors(nearest[:, near], distance[:, near])
+    return *graph, nearest if tissue.naming is tissue.neighbors else None
 
 
 def _sentences(
-    adata: AnnData, recipe: Recipe, tissue: Tissue, cancel: CancelToken
+    adata: AnnData, recipe: Recipe, tissue: Tissue, nearest: np.ndarray | None, cancel: CancelToken
 ) -> tuple[tuple[View, ...], bool]:
     """Return the views, not embedded yet, and whether the matrix has negative values."""
     matrix, _ = expression(adata, recipe.layer)
     ranking, negative = gene_ranking(matrix, recipe.n_top_genes, recipe.name_zero_genes, cancel)
-    return build_views(adata, recipe, tissue, ranking, cancel), negative
+    return build_views(adata, recipe, tissue, ranking, nearest, cancel), negative
 
 
 def _left_out(tissue: Tissue, views: tuple[View, ...]) -> np.ndarray:

@@ -16,7 +16,7 @@ one sentence, CELLama's own form.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 UNKNOWN = "unknown"
 #: The name under which CELLama's sentences speak of the neighbours.
 NEAREST_CELLS = "nearest_cells"
-#: Cells whose neighbours are looked up and written at a time.
-_CHUNK_CELLS = 200_000
+#: Cells whose neighbours are looked up, or sentences that are written, at a time.
+_CHUNK_CELLS = 100_000
+_CHUNK_TEXTS = 4_096
 
 
 def cell_sentences(
@@ -89,6 +90,7 @@ def build_views(
     recipe: Recipe,
     tissue: Tissue,
     ranking: np.ndarray | None = None,
+    nearest: np.ndarray | None = None,
     cancel: CancelToken | None = None,
 ) -> tuple[View, ...]:
     """Write every cell's sentences, each different one once.
@@ -103,6 +105,8 @@ def build_views(
         Who takes part, where, and of what type; from :func:`~.tissue.read_tissue`.
     ranking
         From :func:`gene_ranking`, if it is at hand.
+    nearest
+        (n, ``tissue.n_searched``) what ``tissue.naming`` finds, if it is at hand.
     cancel
         Checked between chunks of cells.
 
@@ -125,7 +129,7 @@ def build_views(
     if tissue.features:
         parts.append(features_view(tissue.features, kept))
     if recipe.neighbors_in != "graph" and tissue.types is not None:
-        parts.append(niche_view(tissue, recipe.n_sentence_neighbors, kept, cancel))
+        parts.append(niche_view(tissue, recipe.n_sentence_neighbors, kept, nearest, cancel))
     if recipe.neighbors_in == "sentence":
         return (joined_view(_in_order(parts, recipe), "cell"),)
     return tuple(parts)
@@ -282,14 +286,13 @@ def genes_view(ranking: np.ndarray, names: np.ndarray, kept: np.ndarray | None =
     """
     described = ranking[:, 0] >= 0
     rows, index = _distinct(ranking, described if kept is None else described & kept)
-    counts = (rows >= 0).sum(axis=1).tolist()
-    texts = [
-        f"Top genes are {', '.join(row[: count - 1])}, and {row[count - 1]}."
-        if count > 1
-        else f"Top gene is {row[0]}."
-        for row, count in zip(names[rows].tolist(), counts, strict=True)
-    ]
-    return View("genes", tuple(texts), index)
+    texts = tuple(
+        f"Top genes are {', '.join(named[:-1])}, and {named[-1]}."
+        if len(named) > 1
+        else f"Top gene is {named[0]}."
+        for named in _named(rows, names)
+    )
+    return View("genes", texts, index)
 
 
 def features_view(features: Sequence[Any], kept: np.ndarray | None = None) -> View:
@@ -320,7 +323,11 @@ def features_view(features: Sequence[Any], kept: np.ndarray | None = None) -> Vi
 
 
 def niche_view(
-    tissue: Tissue, n_neighbors: int, kept: np.ndarray, cancel: CancelToken | None = None
+    tissue: Tissue,
+    n_neighbors: int,
+    kept: np.ndarray,
+    nearest: np.ndarray | None = None,
+    cancel: CancelToken | None = None,
 ) -> View:
     """Write the types of every kept cell's nearest cells as sentences."""
     named = np.full((len(kept), n_neighbors), -1, np.int32)
@@ -329,20 +336,30 @@ def niche_view(
         if cancel is not None:
             cancel.check()
         chunk = cells[start : start + _CHUNK_CELLS]
-        named[chunk] = tissue.named_types(chunk, n_neighbors)
+        at_hand = None if nearest is None else nearest[chunk]
+        named[chunk] = tissue.named_types(chunk, n_neighbors, at_hand)
     return _niche_view(named, tissue.types.categories, kept)
 
 
 def _niche_view(named: np.ndarray, types: Sequence[str], kept: np.ndarray | None = None) -> View:
     """Write (n, k) codes of types, -1 where none is named, as sentences."""
     rows, index = _distinct(named, np.ones(len(named), bool) if kept is None else kept)
-    names = np.array([*map(str, types), ""], object)
-    counts = (rows >= 0).sum(axis=1).tolist()
-    texts = [
-        f"{NEAREST_CELLS} of this cell is {','.join(row[:count]) if count else UNKNOWN}."
-        for row, count in zip(names[rows].tolist(), counts, strict=True)
-    ]
-    return View("niche", tuple(texts), index)
+    names = np.array(list(map(str, types)), object)
+    texts = tuple(
+        f"{NEAREST_CELLS} of this cell is {','.join(near) or UNKNOWN}."
+        for near in _named(rows, names)
+    )
+    return View("niche", texts, index)
+
+
+def _named(rows: np.ndarray, names: np.ndarray) -> Iterator[list[str]]:
+    """Yield the names that each row's codes stand for, up to the first that is -1."""
+    names = np.append(names, "")
+    counts = (rows >= 0).sum(axis=1)
+    for start in range(0, len(rows), _CHUNK_TEXTS):
+        chunk = slice(start, start + _CHUNK_TEXTS)
+        for row, count in zip(names[rows[chunk]].tolist(), counts[chunk].tolist(), strict=True):
+            yield row[:count]
 
 
 def joined_view(parts: Sequence[View], name: str) -> View:

@@ -53,6 +53,9 @@ class Tissue:
         (n,) object: "" or why a cell takes no part, as far as it is known without the genes.
     library
         The sections' names; ``None`` where there is one.
+    n_searched
+        How many nearest cells are always looked for, so that the same ones are found among
+        equally near ones whatever they are needed for.
     types_found
         Whether ``types`` were found in the expression rather than read from obs.
     """
@@ -62,6 +65,7 @@ class Tissue:
     types: pd.Categorical | None
     features: tuple[Feature, ...]
     left_out: np.ndarray
+    n_searched: int
     library: Feature | None = None
     types_found: bool = False
     notices: tuple[str, ...] = field(default=())
@@ -79,16 +83,21 @@ class Tissue:
         small = np.flatnonzero((sizes > 0) & (sizes <= n_neighbors))
         return [(self.section_name(code), int(sizes[code])) for code in small]
 
-    def named_types(self, cells: np.ndarray, n_neighbors: int) -> np.ndarray:
+    def named_types(
+        self, cells: np.ndarray, n_neighbors: int, nearest: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the types of the cells' nearest cells, nearest first, missing types skipped.
+
+        ``nearest`` (len(cells), n_searched) are these cells, if they are at hand.
 
         Returns
         -------
         numpy.ndarray
             (len(cells), n_neighbors) int32 codes of ``types``, -1 where there are no more.
         """
-        index, _ = self.naming.nearest(n_neighbors, cells)
-        codes = np.append(self.types.codes, -1).astype(np.int32)[index]
+        if nearest is None:
+            nearest, _ = self.naming.nearest(self.n_searched, cells)
+        codes = np.append(self.types.codes, -1).astype(np.int32)[nearest[:, :n_neighbors]]
         if (codes < 0).any():
             order = np.argsort(codes < 0, axis=1, kind="stable")
             codes = np.take_along_axis(codes, order, axis=1)
@@ -130,6 +139,7 @@ def read_tissue(adata: AnnData, recipe: Recipe) -> Tissue:
         types=types,
         features=tuple(obs_feature(adata.obs, name) for name in names),
         left_out=left_out,
+        n_searched=max(recipe.n_neighbors, recipe.n_sentence_neighbors),
         library=library,
         types_found=found,
         notices=notices,
