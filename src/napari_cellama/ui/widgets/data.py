@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 
 from napari_cellama.errors import UserError
 from napari_cellama.ui import format as fmt
+from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.workers import Ended, Failed, Stopped
 
 if TYPE_CHECKING:
@@ -64,11 +65,11 @@ class DataPanel(QWidget):
         )
         self.write_button.clicked.connect(self.write_back)
         self._lay_out()
-        session.tissues_changed.connect(self._redraw)
-        session.active_changed.connect(self._redraw)
-        session.matrix_ready.connect(self._redraw)
-        session.job_started.connect(self._redraw)
-        session.job_event.connect(self._on_job_event)
+        listen(self, session.tissues_changed, self._redraw)
+        listen(self, session.active_changed, self._redraw)
+        listen(self, session.matrix_ready, self._redraw)
+        listen(self, session.job_started, self._redraw)
+        listen(self, session.job_event, self._on_job_event)
         self._redraw()
 
     def _lay_out(self) -> None:

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidge
 from napari_cellama.core.events import Finished, Progress
 from napari_cellama.errors import UserError
 from napari_cellama.ui import format as fmt
+from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.progress import MessageLine, ProgressLine
 from napari_cellama.ui.workers import Failed, Stopped
 
@@ -50,9 +51,9 @@ class Foot(QWidget):
         self.yes_button = _button("Replace", "primary", "Stop it and run this.", self._replace)
         self.no_button = _button("Keep", "secondary", "Let it go on.", self._ask_nothing)
         self._lay_out()
-        session.job_started.connect(self._on_started)
-        session.job_event.connect(self._on_event)
-        session.message.connect(self.message.add)
+        listen(self, session.job_started, self._on_started)
+        listen(self, session.job_event, self._on_event)
+        listen(self, session.message, self.message.add)
         self._ask_nothing()
 
     def _lay_out(self) -> None:
@@ -87,8 +88,7 @@ class Foot(QWidget):
         """Cancel the run; what was painted stays."""
         self._session.cancel()
         self.progress.begin("Cancelling…")
-        self.cancel_button.setEnabled(False)
-        self.cancel_button.setToolTip("It is being cancelled.")
+        self.refresh()
 
     def _replace(self) -> None:
         self._ask_nothing()
@@ -114,11 +114,10 @@ class Foot(QWidget):
         why = self._why_not()
         self.run_button.setEnabled(not why)
         self.run_button.setToolTip(why or _RUN)
-        running = self._session.running is not None
-        self.cancel_button.setEnabled(running)
-        self.cancel_button.setToolTip(
-            "Stop the run. What is painted stays." if running else "No run is on."
-        )
+        job = self._session.running
+        why = "No run is on." if job is None else "It stops." if job.token.cancelled else ""
+        self.cancel_button.setEnabled(not why)
+        self.cancel_button.setToolTip(why or "Stop the run. What is painted stays.")
 
     def _why_not(self) -> str:
         tissue = self._session.active

@@ -21,7 +21,8 @@ from superqt import QCollapsible
 
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import GROUPS, Recipe
-from napari_cellama.ui.widgets.editors import Choices, WordOrNumber, editor_of
+from napari_cellama.ui.widgets.choosers import Choices
+from napari_cellama.ui.widgets.editors import WordOrNumber, editor_of
 
 FOLDED = "Advanced"
 _ANY_HEIGHT = 2**24 - 1  #: Qt's own "no limit"

@@ -23,6 +23,7 @@ from napari_cellama.ui.widgets.data import DataPanel
 from napari_cellama.ui.widgets.foot import Foot
 from napari_cellama.ui.widgets.form import RecipeForm
 from napari_cellama.ui.widgets.inquiry import Inquiry
+from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.lookups import (
     Offer,
     Reach,
@@ -67,8 +68,8 @@ class NichesDock(QWidget):
         self._lay_out()
         follow_theme(self, napari_viewer)
         self.form.changed.connect(self._on_form)
-        self._session.active_changed.connect(self._on_tissue)
-        self._session.matrix_ready.connect(self._on_tissue)
+        listen(self, self._session.active_changed, self._on_tissue)
+        listen(self, self._session.matrix_ready, self._on_tissue)
         self._models.ask(lambda token: (model_offers(), device_advice()))
         self._on_tissue(self._session.active)
 

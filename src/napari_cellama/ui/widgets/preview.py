@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 from napari_cellama.errors import UserError
 from napari_cellama.ui import format as fmt
 from napari_cellama.ui.widgets.inquiry import Inquiry
+from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.lookups import CellText, CellWriter
 from napari_cellama.ui.workers import Failed
 
@@ -58,9 +59,9 @@ class SentencePreview(QFrame):
         layout.setSpacing(4)
         layout.addWidget(self.sentence)
         layout.addWidget(self.remark)
-        session.active_changed.connect(self._on_other_tissue)
-        session.matrix_ready.connect(self.refresh)
-        session.cell_picked.connect(self.refresh)
+        listen(self, session.active_changed, self._on_other_tissue)
+        listen(self, session.matrix_ready, self.refresh)
+        listen(self, session.cell_picked, self.refresh)
         self.refresh()
 
     def refresh(self) -> None:
