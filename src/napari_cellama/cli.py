@@ -176,7 +176,7 @@ def run(
 ) -> None:
     """Find the niches of a section and write it with them."""
     from napari_cellama.io.readers import check_readable, read
-    from napari_cellama.io.writers import check_writable, write
+    from napari_cellama.io.writers import check_storable, check_writable, write
 
     # An empty list is an option that was not given, as None is for the others.
     given = {name: value for name, value in changes.items() if value not in (None, [])}
@@ -187,6 +187,7 @@ def run(
     with _report(quiet) as report:
         report.stage("Reading", note=input.name)
         adata = read(input)
+        check_storable(adata, output)
         result = _find(adata, chosen, report)
         result.apply(adata)
         write(adata, output, overwrite=overwrite)

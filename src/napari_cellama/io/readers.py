@@ -268,6 +268,7 @@ def _readable_errors(path: Path) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*names are not unique")
             warnings.filterwarnings("ignore", message=".*very old version of AnnData")
+            warnings.filterwarnings("ignore", message=".*was written without encoding metadata")
             warnings.filterwarnings("ignore", message=".*[Cc]onsolidated metadata")
             yield
     except UserError:
