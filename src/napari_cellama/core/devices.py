@@ -38,7 +38,8 @@ def describe_device(device: str = "auto") -> str:
         return f"{_cpu_model() or 'Apple GPU'} (MPS)" if has_mps() else "No Apple GPU found"
     number = int(device.partition(":")[2] or 0)
     if number >= len(gpus):
-        return "No NVIDIA GPU found" if not gpus else f"There is no {device}, only {len(gpus)} GPU"
+        count = f"only {len(gpus)} GPU{'s' if len(gpus) > 1 else ''}"
+        return f"There is no {device}, {count}" if gpus else "No NVIDIA GPU found"
     if torch_build() == "cpu":
         return (
             f"{cpu_name()}; to use the {gpus[number]}, PyTorch needs a build for it: "

@@ -88,7 +88,7 @@ def resolve_model(name: str, progress: Callable[[int, int], None] | None = None)
     name = name.strip()
     if name in (BUNDLED, f"sentence-transformers/{BUNDLED}"):
         path = _bundled_folder()
-    elif (folder := Path(name).expanduser()).is_dir():
+    elif name and (folder := Path(name).expanduser()).is_dir():
         path = folder.resolve()
     elif _HUB_NAME.fullmatch(name) and not name.startswith("."):
         path = _download(name, progress)

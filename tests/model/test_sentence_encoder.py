@@ -1,0 +1,246 @@
+"""The sentence transformer itself, in this process and in the child's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_cellama.core import embedding, model_process
+from napari_cellama.core.embedding import ModelError, ModelMemoryError, SentenceEncoder
+from napari_cellama.core.events import CancelToken
+from napari_cellama.core.model_files import TokenCounter
+from napari_cellama.errors import Cancelled, UserError
+
+
+def embed(encoder, sentences):
+    vectors = np.full((len(sentences), 384), np.nan, np.float32)
+    seen = []
+    for rows, batch in encoder.encode(sentences, CancelToken()):
+        assert batch.dtype == np.float32
+        vectors[rows] = batch
+        seen.extend(rows.tolist())
+    assert sorted(seen) == list(range(len(sentences)))
+    return vectors
+
+
+@pytest.fixture(scope="module")
+def encoder(bundled):
+    encoder = SentenceEncoder(bundled.path, name=bundled.name, device="cpu", dtype="float32")
+    encoder.load(CancelToken())
+    return encoder
+
+
+@pytest.fixture(scope="module")
+def reference(encoder, sentences):
+    """What sentence-transformers itself makes of the sentences, one by one."""
+    return np.stack([encoder._model.encode(text) for text in sentences])
+
+
+@pytest.fixture
+def few(encoder, monkeypatch):
+    """The loaded encoder, to be broken by one test."""
+    monkeypatch.setattr(encoder, "_batch_size", 8)
+    monkeypatch.setattr(encoder, "_info", encoder._info)
+    monkeypatch.setattr(encoder, "_model", encoder._model)
+    monkeypatch.setattr(encoder, "notices", [])
+    return encoder
+
+
+def test_vectors_are_those_of_sentence_transformers(encoder, sentences, reference):
+    vectors = embed(encoder, sentences)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert (vectors * reference).sum(axis=1).min() > 0.9999
+    np.testing.assert_array_equal(vectors[3], vectors[46])
+
+
+def test_info(encoder, bundled):
+    info = encoder.load(CancelToken())
+    assert info.weights_sha256 == bundled.weights_sha256
+    assert (info.model, info.device, info.dtype) == ("all-MiniLM-L6-v2", "cpu", "float32")
+    assert (info.dim, info.max_seq_length) == (384, 256)
+
+
+def test_tokens_are_counted_as_the_model_does(encoder, bundled, sentences):
+    tokenizer = encoder._model.tokenizer
+    expected = [len(tokenizer(text, truncation=False)["input_ids"]) for text in sentences]
+    np.testing.assert_array_equal(TokenCounter(bundled.path).count(sentences), expected)
+    np.testing.assert_array_equal(encoder.count_tokens(sentences), expected)
+    assert TokenCounter(bundled.path).limit == encoder._model.max_seq_length
+    assert max(expected) > 3000
+
+
+def test_cancel_between_batches(few, sentences):
+    cancel = CancelToken()
+    batches = few.encode(sentences, cancel)
+    assert len(next(batches)[0]) == 8
+    cancel.cancel()
+    with pytest.raises(Cancelled):
+        next(batches)
+
+
+def test_out_of_memory_halves_the_batch_and_loses_nothing(few, sentences, reference, monkeypatch):
+    import torch
+
+    tried = []
+    really_embed = embedding._embed
+
+    def cramped(model, texts):
+        tried.append(len(texts))
+        if len(texts) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return really_embed(model, texts)
+
+    monkeypatch.setattr(embedding, "_embed", cramped)
+    vectors = embed(few, sentences[:10])
+    assert tried == [8, 4, 2, 2, 2, 2, 2]
+    assert (vectors * reference[:10]).sum(axis=1).min() > 0.9999
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")],
+)
+def test_no_memory_for_one_sentence_is_one_clear_error(few, monkeypatch, error):
+    def crammed(model, texts):
+        raise error
+
+    monkeypatch.setattr(embedding, "_embed", crammed)
+    with pytest.raises(ModelMemoryError, match="even with one sentence at a time") as caught:
+        embed(few, ["a", "b", "c"])
+    assert "crammed" in caught.value.details
+
+
+def test_a_device_that_fails_midway_gives_way_to_the_cpu(few, sentences, reference, monkeypatch):
+    monkeypatch.setattr(few, "device", "auto")
+    few._info = replace(few._info, device="cuda:0", device_name="Some GPU")
+    really_embed = embedding._embed
+    calls = []
+
+    def failing(model, texts):
+        calls.append(len(texts))
+        if len(calls) == 2:
+            raise RuntimeError("CUDA error: device lost\nlong advice")
+        return really_embed(model, texts)
+
+    monkeypatch.setattr(embedding, "_embed", failing)
+    few._batch_size = 3
+    vectors = embed(few, sentences[:6])
+    assert (vectors * reference[:6]).sum(axis=1).min() > 0.9999
+    assert few.load(CancelToken()).device == "cpu"
+    assert few.notices == [
+        "The language model cannot run on Some GPU (CUDA error: device lost); it runs on the CPU "
+        "instead, which is slower."
+    ]
+
+
+def test_a_device_that_was_asked_for_and_fails_is_an_error(few, monkeypatch):
+    def failing(model, texts):
+        raise RuntimeError("the processor is on fire")
+
+    monkeypatch.setattr(embedding, "_embed", failing)
+    with pytest.raises(ModelError, match=r"failed on CPU .*: the processor is on fire\.$"):
+        embed(few, ["a"])
+
+
+def test_a_gpu_that_does_not_start_gives_way_to_the_cpu(bundled, monkeypatch):
+    monkeypatch.setattr(embedding, "_devices", lambda device: ["meta", "cpu"])
+    encoder = SentenceEncoder(bundled.path, dtype="float32")
+    assert encoder.load(CancelToken()).device == "cpu"
+    (notice,) = encoder.notices
+    assert notice.startswith("The language model cannot run on meta (")
+
+
+def test_a_device_that_is_not_there_is_refused(bundled):
+    with pytest.raises(UserError, match="finds no device 'cuda:99' here; choose 'auto' or one of"):
+        SentenceEncoder(bundled.path, device="cuda:99").load(CancelToken())
+
+
+def test_bfloat16_that_is_not_true_enough_is_not_taken(bundled, sentences, reference, monkeypatch):
+    monkeypatch.setattr(embedding, "_computes_bfloat16", lambda device: True)
+    monkeypatch.setattr(embedding, "MIN_COSINE", 1.1)
+    encoder = SentenceEncoder(bundled.path, device="cpu")
+    assert encoder.load(CancelToken()).dtype == "float32"
+    assert (embed(encoder, sentences[:4]) * reference[:4]).sum(axis=1).min() > 0.9999
+
+
+def test_no_bfloat16_where_the_hardware_has_none(bundled, monkeypatch):
+    monkeypatch.setattr(embedding, "_computes_bfloat16", lambda device: False)
+    encoder = SentenceEncoder(bundled.path, device="cpu")
+    assert encoder.load(CancelToken()).dtype == "float32"
+
+
+def test_larger_models_take_smaller_batches():
+    import torch
+
+    def batch(parameters, device="cpu"):
+        model = torch.nn.Module()
+        model.weight = torch.nn.Parameter(torch.empty(parameters, device="meta"))
+        return embedding._batch_size(model, device)
+
+    assert batch(1_000_000) == batch(22_000_000) == 32
+    assert batch(110_000_000) == 7
+    assert batch(8_000_000_000) == 1
+    assert batch(8_000_000_000, "cuda:0") == embedding.GPU_BATCH
+
+
+def test_the_child_gives_the_same_vectors_in_bfloat16(bundled, sentences, reference):
+    process = model_process.ModelProcess(
+        bundled.path, name=bundled.name, device="cpu", dtype="bfloat16"
+    )
+    cancel = CancelToken()
+    cancel.cancel()
+    with pytest.raises(Cancelled):
+        process.load(cancel)
+    pid = process.pid
+    vectors = embed(process, sentences)
+    assert process.pid == pid, "the load that was given up is the one that was used"
+    assert process.load(CancelToken()).dtype == "bfloat16"
+    assert (vectors * reference).sum(axis=1).min() >= 0.998
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    process.close()
+
+
+def run_python(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_parent_never_imports_torch():
+    out = run_python("""
+import sys
+from napari_cellama.io.models import available_models, describe_device, resolve_model
+from napari_cellama.core.events import CancelToken
+from napari_cellama.core.model_process import shared
+folder = resolve_model(available_models()[0])
+describe_device()
+process = shared(folder.path, name=folder.name, weights_sha256=folder.weights_sha256)
+process.count_tokens(["Top gene is A."])
+print(sum(len(rows) for rows, _ in process.encode(["Top gene is A."], CancelToken())))
+heavy = {"torch", "transformers", "sentence_transformers", "scipy", "pandas", "napari", "anndata"}
+print(sorted(heavy & set(sys.modules)))
+""")
+    assert out == "1\n[]\n"
+
+
+def test_a_bare_gpu_node_is_enough():
+    out = run_python("""
+import sys
+class Absent:
+    names = {"anndata", "napari", "scanpy", "squidpy", "pydantic", "qtpy", "magicgui", "psygnal"}
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+from napari_cellama.core.embedding import SentenceEncoder
+from napari_cellama.core.events import CancelToken
+from napari_cellama.io.models import resolve_model
+encoder = SentenceEncoder(resolve_model("all-MiniLM-L6-v2").path)
+batches = list(encoder.encode(["Top gene is A.", "Top gene is B."], CancelToken()))
+print([vectors.shape for _, vectors in batches])
+""")
+    assert out == "[(2, 384)]\n"
