@@ -30,40 +30,40 @@ class Site(NamedTuple):
 
 
 SITES = (
-    Site("stroma", "Stroma", 19.5, {
+    Site("stroma", "Stroma", 20.5, {
         "Fibroblast": 44, "Macrophage": 11, "Endothelial cell": 10, "CD4 T cell": 8,
         "CD8 T cell": 7, "Plasma cell": 6, "Pericyte": 4, "Mast cell": 4, "B cell": 4,
         "Smooth muscle cell": 4, "Dendritic cell": 3}),
-    Site("lobule", "Gland", 16.0, {
+    Site("lobule", "Gland", 16.5, {
         "Fibroblast": 34, "Plasma cell": 12, "Endothelial cell": 11, "Macrophage": 10,
         "CD8 T cell": 8, "CD4 T cell": 7, "Luminal epithelial cell": 6, "Mast cell": 4,
         "Pericyte": 4, "Dendritic cell": 3}),
-    Site("duct wall", "Gland", 10.5, {
+    Site("duct wall", "Gland", 11.0, {
         "Luminal epithelial cell": 86, "Myoepithelial cell": 8, "CD8 T cell": 4, "Macrophage": 2}),
-    Site("duct base", "Gland", 12.0, {
+    Site("duct base", "Gland", 12.5, {
         "Myoepithelial cell": 62, "Luminal epithelial cell": 18, "Fibroblast": 12,
         "CD8 T cell": 4, "Endothelial cell": 4}),
-    Site("germinal centre", "Germinal centre", 11.5, {
+    Site("germinal centre", "Germinal centre", 12.0, {
         "B cell": 66, "CD4 T cell": 16, "Follicular dendritic cell": 14, "Macrophage": 6,
         "Dendritic cell": 3}),
-    Site("mantle", "Mantle zone", 11.0, {
+    Site("mantle", "Mantle zone", 11.5, {
         "B cell": 70, "CD4 T cell": 17, "CD8 T cell": 4, "Follicular dendritic cell": 5,
         "Dendritic cell": 3, "Fibroblast": 3}),
-    Site("T zone", "T zone", 11.5, {
+    Site("T zone", "T zone", 12.0, {
         "CD4 T cell": 44, "CD8 T cell": 20, "B cell": 15, "Dendritic cell": 8, "Fibroblast": 6,
         "Endothelial cell": 5, "Macrophage": 2}),
-    Site("vessel wall", "Vessel", 12.0, {
+    Site("vessel wall", "Vessel", 12.5, {
         "Smooth muscle cell": 42, "Endothelial cell": 28, "Pericyte": 20, "Fibroblast": 10}),
-    Site("vessel sheath", "Vessel", 16.0, {
+    Site("vessel sheath", "Vessel", 17.0, {
         "Fibroblast": 34, "Pericyte": 16, "Macrophage": 14, "CD4 T cell": 9, "Mast cell": 8,
         "Endothelial cell": 8, "CD8 T cell": 6, "Smooth muscle cell": 5}),
-    Site("tumour", "Tumour nest", 13.5, {
+    Site("tumour", "Tumour nest", 14.0, {
         "Tumour cell": 80, "Macrophage": 6, "CD8 T cell": 5, "Endothelial cell": 4,
         "Fibroblast": 3, "CD4 T cell": 2}),
-    Site("tumour margin", "Tumour margin", 14.5, {
+    Site("tumour margin", "Tumour margin", 15.0, {
         "Fibroblast": 27, "Tumour cell": 25, "Macrophage": 16, "CD8 T cell": 11,
         "CD4 T cell": 9, "Endothelial cell": 7, "B cell": 3, "Plasma cell": 2}),
-    Site("muscle", "Muscle", 19.0, {
+    Site("muscle", "Muscle", 20.0, {
         "Smooth muscle cell": 70, "Fibroblast": 14, "Endothelial cell": 8, "Macrophage": 4,
         "Pericyte": 4}),
 )  # fmt: skip

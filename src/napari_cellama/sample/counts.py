@@ -26,7 +26,7 @@ PUBLISHED = {
     "median_genes": 62.0,
     "cells_per_mm2": 4_075.0,
 }
-DEPTH = 165.0  # transcripts of a typical cell, before its type and quality
+DEPTH = 174.0  # transcripts of a typical cell, before its type and quality
 DEPTH_SPREAD = 0.58  # standard deviation of the logarithm
 DISPERSION = 2.0  # shape of the negative binomial
 SPILL = 0.10  # share of a cell's transcripts that are its neighbours', by imperfect segmentation
@@ -51,7 +51,7 @@ def profiles(n_genes: int) -> np.ndarray:
     """
     rng = np.random.default_rng(2023)
     column = {symbol: i for i, symbol in enumerate(SYMBOLS)}
-    base = rng.lognormal(-1.1, 1.5, size=len(SYMBOLS))
+    base = rng.lognormal(-1.45, 1.65, size=len(SYMBOLS))
     strength = rng.lognormal(0.0, 0.7, size=len(SYMBOLS))
 
     def program(genes: str, level: float) -> np.ndarray:

@@ -87,8 +87,9 @@ def render(
     planted: dict[str, list[np.ndarray]],
     seed: int,
     microns: float,
+    wanted: tuple[str, ...] = ("he", "dapi"),
 ) -> dict[str, np.ndarray]:
-    """Draw both images.
+    """Draw the wanted images of cells at ``xy``, of types ``kind``, with the faults ``planted``.
 
     Returns
     -------
@@ -97,14 +98,20 @@ def render(
     """
     scene = _scene(where, xy, kind, seed, microns)
     masks = _masks(scene, planted)
-    nuclei, body = _cells(scene)
+    nuclei, body = _cells(scene, bodies="he" in wanted)
     attached = 1 - masks["out of tissue"]
-    dapi = _nuclear_stain(scene, nuclei) * attached
-    density = _stains(scene, nuclei, body) * attached[..., None]
-    return {
-        "he": _developed(WHITE * np.exp(-_spoil(density, masks, microns, glare=0.06)), scene.rng),
-        "dapi": _developed(255 * _spoil(dapi, masks, microns, glare=0.06), scene.rng),
-    }
+    images = {}
+    # A generator for each image, so that it is the same with and without the other.
+    if "dapi" in wanted:
+        scene = scene._replace(rng=np.random.default_rng([seed, 7]))
+        light = _spoil(_nuclear_stain(scene, nuclei) * attached, masks, microns, glare=0.06)
+        images["dapi"] = _developed(255 * light, scene.rng)
+    if "he" in wanted:
+        scene = scene._replace(rng=np.random.default_rng([seed, 8]))
+        density = _stains(scene, nuclei, body) * attached[..., None]
+        density = _spoil(density, masks, microns, glare=0.06)
+        images["he"] = _developed(WHITE * np.exp(-density), scene.rng)
+    return images
 
 
 def _scene(where: Anatomy, xy: np.ndarray, kind: np.ndarray, seed: int, microns: float) -> Scene:
@@ -152,7 +159,7 @@ def _noise(shape: tuple[int, ...], width: float, rng: np.random.Generator) -> np
     return _enlarge(small, shape) if shrink > 1 else small[: shape[0], : shape[1]]
 
 
-def _cells(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+def _cells(scene: Scene, bodies: bool) -> tuple[np.ndarray, np.ndarray]:
     """Stamp the cells; returns their nuclei (height, width) and bodies (height, width, 2)."""
     rng, kind = scene.rng, scene.kind
     size = np.array([cell_type.nucleus for cell_type in CELL_TYPES])[kind]
@@ -168,12 +175,15 @@ def _cells(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     stain = np.array([look.nucleus for look in looks])[kind] * rng.lognormal(0, 0.12, len(kind))
     stain[blast] *= 0.65
     nuclei = _stamp(scene, axes, angle, stain)
+    if not bodies:
+        return nuclei, np.zeros((*nuclei.shape, 0), dtype=np.float32)
     wide = axes * [1.35, 1.7]
+    amounts = np.array([look.body for look in looks], dtype=np.float32)[kind].T
     body = [
-        _stamp(scene, wide, angle, np.array([look.body[part] for look in looks])[kind])
-        for part in (0, 1)
+        gaussian_filter(_stamp(scene, wide, angle, amount), 1.3 / scene.microns)
+        for amount in amounts
     ]
-    return nuclei, np.stack([gaussian_filter(part, 1.3 / scene.microns) for part in body], axis=-1)
+    return nuclei, np.stack(body, axis=-1)
 
 
 def _stamp(scene: Scene, axes: np.ndarray, angle: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -293,7 +303,7 @@ def _spoil(
     sigma = [5 / microns] * 2 + [0] * (image.ndim - 2)
     if masks["fold"].any():
         shift = round(14 / microns)
-        image = image + weights["fold"] * (0.9 * np.roll(image, (shift, shift), axis=(0, 1)))
+        image = image + weights["fold"] * (1.15 * np.roll(image, (shift, shift), axis=(0, 1)))
     if masks["blur"].any():
         image = image + weights["blur"] * (gaussian_filter(image, sigma) - image)
     if masks["bubble"].any():

@@ -148,10 +148,13 @@ def image(
         )
     made = adata.uns["sample"]
     where = anatomy.build(int(made["n_cells"]), int(made["seed"]))
-    return _render(adata, where, microns_per_pixel or picture.pixel_size(where))[kind]
+    microns = microns_per_pixel or picture.pixel_size(where)
+    return _render(adata, where, microns, (kind,))[kind]
 
 
-def _render(adata: AnnData, where: anatomy.Anatomy, microns: float) -> dict[str, np.ndarray]:
+def _render(
+    adata: AnnData, where: anatomy.Anatomy, microns: float, wanted: tuple[str, ...]
+) -> dict[str, np.ndarray]:
     made = adata.uns["sample"]
     planted: dict[str, list[np.ndarray]] = {}
     for name, polygon in made["artefacts"].items():
@@ -160,13 +163,13 @@ def _render(adata: AnnData, where: anatomy.Anatomy, microns: float) -> dict[str,
     names = adata.obs["true_cell_type"]
     kind = names.cat.rename_categories(TYPE_NAMES.index).to_numpy(dtype=np.intp)
     xy = np.asarray(adata.obsm["spatial"])
-    return picture.render(where, xy, kind, planted, int(made["seed"]), microns)
+    return picture.render(where, xy, kind, planted, int(made["seed"]), microns, wanted)
 
 
 def _spatial(adata: AnnData, where: anatomy.Anatomy) -> dict[str, dict]:
     """Return squidpy's description of the images: pixels = micrometres * scale factor."""
     microns = picture.pixel_size(where)
-    images = _render(adata, where, microns)
+    images = _render(adata, where, microns, ("he", "dapi"))
     return {
         "images": {"hires": images["he"], "dapi": images["dapi"]},
         "scalefactors": {
