@@ -131,7 +131,7 @@ class Recipe(BaseModel):
         AUTO,
         "Niches",
         "How many",
-        "The number of niches, or 'auto' to take the number that is found again most reliably "
+        "The number of niches, or 'auto' to take the largest number that is found again reliably "
         "when cells are drawn anew.",
         names={"auto": "auto", "value": "this many"},
     )
