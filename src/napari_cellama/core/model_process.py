@@ -292,7 +292,7 @@ def _environment() -> dict[str, str]:
 
     OpenMP's threads wait for each other by spinning unless told otherwise. As soon as another
     program wants one of the cores (a window that draws is enough), that makes torch 5 to 15
-    times slower; sleeping costs little where the machine is idle.
+    times slower. Whoever sets OMP_WAIT_POLICY keeps what they set.
     """
     return {
         "OMP_WAIT_POLICY": "passive",
