@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from pathlib import Path
 
 import anndata as ad
@@ -53,9 +54,14 @@ class HashEncoder:
     def _vector(self, text: str) -> np.ndarray:
         total = np.zeros(self.dim)
         for word in self._words(text):
-            seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "little")
-            total += np.random.default_rng(seed).normal(size=self.dim)
+            total += word_vector(word, self.dim)
         return (total / np.linalg.norm(total)).astype(np.float32)
+
+
+@cache
+def word_vector(word: str, dim: int) -> np.ndarray:
+    seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "little")
+    return np.random.default_rng(seed).normal(size=dim)
 
 
 def make_tissue(n_obs: int = 300, n_vars: int = 24, seed: int = 0) -> ad.AnnData:

@@ -72,7 +72,9 @@ def about_left_out(left_out: np.ndarray) -> list[str]:
     if not reasons:
         return []
     listed = ", ".join(f"{count:,} {_because(reason)}" for reason, count in reasons.items())
-    return [f"{_cells(reasons.total())} of {len(left_out):,} get no niche: {listed}."]
+    count = reasons.total()
+    get = "gets" if count == 1 else "get"
+    return [f"{_cells(count)} of {len(left_out):,} {get} no niche: {listed}."]
 
 
 def about_cut(share_cut: float, info: EncoderInfo) -> list[str]:
@@ -90,7 +92,8 @@ def about_clusters(asked: int | None, found: int) -> list[str]:
     """Say that fewer or other than the number of niches asked for were found."""
     if asked is None or asked == found:
         return []
-    return [f"{found:,} niches were found instead of the {asked:,} asked for."]
+    niches = "1 niche was" if found == 1 else f"{found:,} niches were"
+    return [f"{niches} found instead of the {asked:,} asked for."]
 
 
 def _because(reason: str) -> str:
