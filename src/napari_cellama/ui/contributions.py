@@ -60,9 +60,9 @@ def write_layers(path: str, layers: list[LayerData]) -> list[str]:
 
     Raises
     ------
-    UserError
+    NotSaved
         When no layer shows a section, its genes are still being read, or the path cannot be
-        written.
+        written; in one sentence.
     """
     from napari_cellama.io.writers import write
     from napari_cellama.ui.session import Session
@@ -70,14 +70,25 @@ def write_layers(path: str, layers: list[LayerData]) -> list[str]:
     tissues = [tissue_of_metadata(attributes.get("metadata")) for _, attributes, _ in layers]
     tissue = next((tissue for tissue in tissues if tissue is not None), None)
     if tissue is None:
-        raise UserError(
+        raise NotSaved(
             "None of the selected layers shows the cells of a section, so that there is no "
             "AnnData to save; select the points of one that was opened with CELLama."
         )
-    Session.need_matrix(tissue)
-    written = write(tissue.assemble(), path, overwrite=True)
+    try:
+        Session.need_matrix(tissue)
+        written = write(tissue.assemble(), path, overwrite=True)
+    except UserError as error:
+        raise NotSaved(str(error)) from error
     tissue.saved = True
     return [str(written)]
+
+
+class NotSaved(RuntimeError):
+    """Says in one sentence why nothing was saved.
+
+    Not a :class:`UserError`, because napari takes any ``ValueError`` of a writer for "there is no
+    such plugin" and warns of that instead.
+    """
 
 
 def sample_tissue() -> list[LayerData]:

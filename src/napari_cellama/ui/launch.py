@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
     from napari_cellama.ui.tissue import Tissue
 
-PLUGIN = "napari-cellama"
-DOCKS = ("Niches", "Clusters")
+_SETTLED_MS = 50
 
 
 def view(adata: AnnData, *, name: str | None = None, docks: bool = True) -> napari.viewer.Viewer:
@@ -80,16 +79,22 @@ def open_path(path: str | Path, *, docks: bool = True, block: bool = True) -> na
 
 
 def open_docks(viewer: napari.viewer.Viewer) -> None:
-    """Open the docks as tabs of one panel on the right, Niches in front."""
-    from napari_cellama.ui.attach import session_of
-    from napari_cellama.ui.panel import gather, main_window
+    """Open the docks as tabs of one panel on the right, Niches in front.
 
-    session_of(viewer)
-    docks = [viewer.window.add_plugin_dock_widget(PLUGIN, name, tabify=True)[0] for name in DOCKS]
-    for dock in docks:
-        dock.show()
-    gather(main_window(viewer))
-    docks[0].raise_()
+    They have the names that napari's menu gives them, so that the menu finds them again.
+    """
+    from napari_cellama.ui.attach import session_of
+    from napari_cellama.ui.widgets.clusters import ClustersDock
+    from napari_cellama.ui.widgets.niches import NichesDock
+
+    session_of(viewer)  # which also keeps the docks together
+    window = viewer.window
+    for title, dock in (("Niches", NichesDock), ("Clusters", ClustersDock)):
+        name = f"{title} (CELLama)"
+        if name not in window.dock_widgets:
+            window.add_dock_widget(dock(viewer), name=name, area="right", tabify=True)
+        window.dock_widgets[name].parent().show()
+    window.dock_widgets["Niches (CELLama)"].parent().raise_()
 
 
 def _open_window(tissue: Tissue, docks: bool) -> napari.viewer.Viewer:
@@ -99,6 +104,7 @@ def _open_window(tissue: Tissue, docks: bool) -> napari.viewer.Viewer:
     data = layer_data(tissue)
     import napari
     from napari.layers import Layer
+    from qtpy.QtCore import QTimer
 
     from napari_cellama.ui.attach import session_of
 
@@ -106,7 +112,8 @@ def _open_window(tissue: Tissue, docks: bool) -> napari.viewer.Viewer:
     session_of(viewer)
     for item in data:
         viewer.add_layer(Layer.create(*item))
-    viewer.reset_view()
     if docks:
         open_docks(viewer)
+    # The canvas has its size only when the docks have theirs.
+    QTimer.singleShot(_SETTLED_MS, viewer.reset_view)
     return viewer

@@ -32,6 +32,8 @@ class PanelKeeper(QObject):
     def __init__(self, window: QMainWindow) -> None:
         super().__init__(window)
         self._window = window
+        self._added: list[QDockWidget] = []
+        self._is_fitted = False
         self._timer = QTimer(self, singleShot=True, interval=0)
         self._timer.timeout.connect(self._gather)
         window.installEventFilter(self)
@@ -39,38 +41,42 @@ class PanelKeeper(QObject):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Notice a new dock; it is not complete yet, so look at it in the next turn."""
         if event.type() == QEvent.Type.ChildAdded and isinstance(event.child(), QDockWidget):
+            self._added.append(event.child())
             self._timer.start()
         return False
 
     def _gather(self) -> None:
-        gather(self._window)
+        docks = our_docks(self._window)
+        added = [dock for dock in self._added if dock in docks]
+        panel = [dock for dock in docks if dock not in added]
+        self._added.clear()
+        for dock in added:
+            # A tab has no room for the plugin's name, and the tabs beside it say it too.
+            dock.setWindowTitle(dock.windowTitle().removesuffix(" (CELLama)"))
+            if panel and dock not in self._window.tabifiedDockWidgets(panel[0]):
+                self._window.tabifyDockWidget(panel[0], dock)
+                dock.raise_()
+            panel.append(dock)
+        if added and not self._is_fitted:
+            self._is_fitted = True  # from now on the width is the user's
+            fit(self._window, added)
 
 
 def our_docks(window: QMainWindow) -> list[QDockWidget]:
-    """Return the window's docks that hold widgets of ours, in the order they were added."""
-    return [dock for dock in window.findChildren(QDockWidget) if _is_ours(dock)]
-
-
-def gather(window: QMainWindow) -> None:
-    """Make our docks on the right tabs of one panel of a fitting width."""
-    docks = [
+    """Return the window's docks on the right that hold widgets of ours."""
+    return [
         dock
-        for dock in our_docks(window)
-        if not dock.isFloating()
+        for dock in window.findChildren(QDockWidget)
+        if _is_ours(dock)
+        and not dock.isFloating()
         and window.dockWidgetArea(dock) == Qt.DockWidgetArea.RightDockWidgetArea
     ]
-    if not docks:
-        return
-    first, *others = docks
-    beside = window.tabifiedDockWidgets(first)
-    added = [dock for dock in others if dock not in beside]
-    for dock in added:
-        window.tabifyDockWidget(first, dock)
-    if added:
-        added[-1].raise_()
-    if len(docks) == 1 or added:
-        width = NARROW if window.width() < _WIDE else BROAD
-        window.resizeDocks([first], [width], Qt.Orientation.Horizontal)
+
+
+def fit(window: QMainWindow, docks: list[QDockWidget]) -> None:
+    """Give the panel its width: the tissue is the point, so it gets what the docks can spare."""
+    width = NARROW if window.width() < _WIDE else BROAD
+    window.resizeDocks(docks, [width] * len(docks), Qt.Orientation.Horizontal)
 
 
 def _is_ours(dock: QDockWidget) -> bool:
