@@ -9,7 +9,7 @@ from magicgui.widgets import ComboBox, LineEdit, PushButton
 from magicgui.widgets.bases import ValuedContainerWidget
 from qtpy.QtCore import QEvent, QObject, QSignalBlocker, Qt
 from qtpy.QtGui import QAction
-from qtpy.QtWidgets import QComboBox, QFileDialog, QMenu, QSizePolicy
+from qtpy.QtWidgets import QComboBox, QFileDialog, QMenu, QSizePolicy, QWidget
 
 from napari_cellama.recipe import AUTO
 from napari_cellama.ui import format as fmt
@@ -40,11 +40,11 @@ class Choice(ComboBox):
         self._fitting.fit()
 
     def offer(self, choices: Choices, otherwise: Any) -> None:
-        """Replace the choices; the value stays if it is among them, else it becomes another."""
-        before = self.value
+        """Replace the choices; a choice stays if it can, a guess is made anew."""
+        before, guessed = self.value, self._otherwise
         self._offered, self._otherwise = tuple(choices), otherwise
-        offered = [value for _, value in self._offered]
-        self._refill(before if before in offered else otherwise)
+        stays = before != guessed and before in [value for _, value in self._offered]
+        self._refill(before if stays else otherwise)
         if self.value != before:
             self.changed.emit(self.value)
 
@@ -120,19 +120,24 @@ class ColumnsEdit(ValuedContainerWidget[tuple]):
         self.margins = (0, 0, 0, 0)
         self.native.layout().setStretch(0, 1)
         self._tooltip = common["tooltip"]
-        self._menu = QMenu(self.button.native)
-        self._menu.setToolTipsVisible(True)
-        self.button.native.setMenu(self._menu)
+        self.menu = QMenu(self.button.native)
+        self.menu.setToolTipsVisible(True)
+        self.button.native.setMenu(self.menu)
         self.button.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.button.native.setObjectName("columns")
         self._say()
 
+    @property
+    def stops(self) -> list[QWidget]:
+        """The controls in the order of the tab key."""
+        return [self.button.native]
+
     def offer(self, choices: Choices, otherwise: Any = ()) -> None:
         """Replace the columns on offer; those chosen that are gone are let go."""
         before = self._chosen
-        self._menu.clear()
+        self.menu.clear()
         for text, value in choices:
-            action: QAction = self._menu.addAction(text)
+            action: QAction = self.menu.addAction(text)
             action.setCheckable(True)
             action.setData(value)
             action.toggled.connect(lambda on, value=value: self._toggle(value, on))
@@ -146,7 +151,7 @@ class ColumnsEdit(ValuedContainerWidget[tuple]):
     def set_value(self, value: Sequence[str]) -> None:
         """Choose these columns."""
         before, self._chosen = self._chosen, tuple(value)
-        for action in self._menu.actions():
+        for action in self.menu.actions():
             with QSignalBlocker(action):
                 action.setChecked(action.data() in self._chosen)
         self._say()
@@ -184,6 +189,11 @@ class ModelEdit(ValuedContainerWidget[str]):
         self.text.changed.connect(self._on_change)
         self.browse.native.clicked.connect(self._choose_folder)
         self._show_text()
+
+    @property
+    def stops(self) -> list[QWidget]:
+        """The controls in the order of the tab key."""
+        return [self.word.native, self.text.native, self.browse.native]
 
     def _choices(self, names: Sequence[str]) -> list[tuple[str, Any]]:
         texts = [f"{name} (bundled)" if name == self._bundled else name for name in names]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtGui import QAction
@@ -22,13 +24,14 @@ from qtpy.QtWidgets import (
 from napari_cellama.errors import UserError
 from napari_cellama.ui import format as fmt
 from napari_cellama.ui.widgets.listen import listen
-from napari_cellama.ui.workers import Ended, Failed, Stopped
+from napari_cellama.ui.workers import Ended, Failed, Stopped, sentence_of
 
 if TYPE_CHECKING:
     import napari
 
     from napari_cellama.ui.session import Session
     from napari_cellama.ui.tissue import Tissue
+    from napari_cellama.ui.workers import Job
 
 PLUGIN = "napari-cellama"
 _EMPTY = (
@@ -72,6 +75,11 @@ class DataPanel(QWidget):
         listen(self, session.job_event, self._on_job_event)
         self._redraw()
 
+    @property
+    def stops(self) -> list[QWidget]:
+        """The controls in the order of the tab key."""
+        return [self.tissues, self.open_button, self.save_button, self.write_button]
+
     def _lay_out(self) -> None:
         buttons = QHBoxLayout()
         buttons.setSpacing(6)
@@ -105,14 +113,7 @@ class DataPanel(QWidget):
             self._open(path)
 
     def _open(self, path: str) -> None:
-        try:
-            self._viewer.open(path, plugin=PLUGIN)
-        except UserError as error:
-            self._session.message.emit("error", str(error), "")
-        except Exception as error:
-            # napari wraps what a reader raises; the sentence is inside.
-            cause = error.__cause__ or error
-            self._session.message.emit("error", " ".join(str(cause).split()), repr(error))
+        self._try(lambda: self._viewer.open(path, plugin=PLUGIN))
 
     def save(self) -> None:
         """Let the user choose where to save; the dialog itself asks before overwriting."""
@@ -139,18 +140,22 @@ class DataPanel(QWidget):
 
         self._try(write)
 
-    def _try(self, action) -> None:
+    def _try(self, action: Callable[[], object]) -> None:
+        """Do it, or say in one sentence why it cannot be done."""
         try:
             action()
         except UserError as error:
             self._session.message.emit("error", str(error), "")
+        except Exception as error:
+            details = "".join(traceback.format_exception(error))
+            self._session.message.emit("error", sentence_of(error), details)
 
     # ---- what is shown
 
     def _on_chosen(self, row: int) -> None:
         self._session.activate(self._session.tissues[row])
 
-    def _on_job_event(self, job, event) -> None:
+    def _on_job_event(self, job: Job, event: Any) -> None:
         if isinstance(event, Ended | Failed | Stopped):
             self._redraw()
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from magicgui.widgets import CheckBox, FloatSpinBox, Widget, create_widget
 from magicgui.widgets.bases import BaseValueWidget, ValuedContainerWidget
 from pydantic.fields import FieldInfo
+from qtpy.QtWidgets import QWidget
 
 from napari_cellama.ui.widgets.choosers import Choice, Choices, ColumnsEdit, ModelEdit
 
@@ -161,6 +162,12 @@ class WordOrNumber(ValuedContainerWidget[Any]):
         layout.addWidget(editor.native)
         layout.setStretch(2, 3)
         self._show_number()
+
+    @property
+    def stops(self) -> list[QWidget]:
+        """The controls in the order of the tab key."""
+        otherwise = [] if self._otherwise is None else [self._otherwise.native]
+        return [self.word.native, *otherwise, self.number.native]
 
     def get_value(self) -> Any:
         """Return the word, or the number."""

@@ -56,6 +56,13 @@ class Foot(QWidget):
         listen(self, session.message, self.message.add)
         self._ask_nothing()
 
+    @property
+    def stops(self) -> list[QWidget]:
+        """The controls in the order of the tab key."""
+        links = [self.message.more, self.message.close_button, self.message.details]
+        buttons = [self.run_button, self.cancel_button, self.yes_button, self.no_button]
+        return [*links, *buttons]
+
     def _lay_out(self) -> None:
         self._buttons, self._asking = QWidget(self), QWidget(self)
         for row, widgets in (

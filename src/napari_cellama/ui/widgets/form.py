@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Literal, get_args, get_origin
 
 from magicgui.widgets.bases import BaseValueWidget
@@ -60,6 +61,7 @@ class RecipeForm(QWidget):
         self.groups = {group: Rows(self) for group in self._group_names()}
         self._lay_out()
         self._fill()
+        tab_through(self.stops)
         self._wheel = WheelGuard(self)
         for control in self.findChildren(QComboBox) + self.findChildren(QAbstractSpinBox):
             self._wheel.watch(control)
@@ -95,7 +97,7 @@ class RecipeForm(QWidget):
     def offer(self, hint: str, choices: Choices, otherwise: Any = None) -> None:
         """Set what the fields of a ``choices`` hint offer, e.g. those of ``"obs_column"``.
 
-        A field keeps its value if it is among them and becomes ``otherwise`` if not.
+        What the user has chosen stays if it is among them; else a field becomes ``otherwise``.
         """
         for name, editor in self.editors.items():
             if self._extras[name].get("choices") == hint:
@@ -113,6 +115,13 @@ class RecipeForm(QWidget):
         replacing = [n for n, extra in self._extras.items() if extra.get("instead_of") == name]
         row = next((n for n in replacing if n in self.editors), name)
         self.groups[self._extras[row]["group"]].say(row, text, tooltip)
+
+    @property
+    def stops(self) -> list[QWidget]:
+        """The controls in the order of the tab key: as the rows stand, top to bottom."""
+        rows = [name for group in self.groups.values() for name in group.names]
+        editors = [self.editors[name] for name in rows if name in self.editors]
+        return [stop for editor in editors for stop in getattr(editor, "stops", [editor.native])]
 
     def _emit_changed(self) -> None:
         self.changed.emit()
@@ -180,8 +189,8 @@ class Rows(QWidget):
         self._grid.setHorizontalSpacing(8)
         self._grid.setVerticalSpacing(5)
         self._grid.setColumnStretch(1, 1)
-        self._labels: list[QLabel] = []
-        self._remarks: dict[str, QLabel] = {}
+        self.labels: list[QLabel] = []
+        self.remarks: dict[str, QLabel] = {}
 
     def add(self, name: str, label: str, control: QWidget, tooltip: str = "") -> None:
         """Add a row; without a label the control takes the whole width."""
@@ -190,7 +199,7 @@ class Rows(QWidget):
             text = QLabel(label, self)
             text.setToolTip(tooltip)
             text.setBuddy(control)
-            self._labels.append(text)
+            self.labels.append(text)
             self._grid.addWidget(text, row, 0, Qt.AlignmentFlag.AlignTop)
             text.setMinimumHeight(control.sizeHint().height())
         self._grid.addWidget(control, row, 1 if label else 0, 1, 1 if label else 2)
@@ -199,7 +208,7 @@ class Rows(QWidget):
         remark.setWordWrap(True)
         remark.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         remark.hide()
-        self._remarks[name] = remark
+        self.remarks[name] = remark
         self._grid.addWidget(remark, row + 1, 1 if label else 0, 1, 1 if label else 2)
 
     def set_head(self, widget: QWidget) -> None:
@@ -208,13 +217,18 @@ class Rows(QWidget):
 
     def say(self, name: str, text: str, tooltip: str = "") -> None:
         """Show a remark below a row, or none."""
-        self._remarks[name].setText(text)
-        self._remarks[name].setToolTip(tooltip)
-        self._remarks[name].setVisible(bool(text))
+        self.remarks[name].setText(text)
+        self.remarks[name].setToolTip(tooltip)
+        self.remarks[name].setVisible(bool(text))
 
     def widest_label(self) -> int:
         """Return the width that the labels need, in pixels."""
-        return max((label.sizeHint().width() for label in self._labels), default=0)
+        return max((label.sizeHint().width() for label in self.labels), default=0)
+
+    @property
+    def names(self) -> list[str]:
+        """The rows' names, top to bottom."""
+        return list(self.remarks)
 
     def set_label_width(self, width: int) -> None:
         """Line the controls up with those of other groups."""
@@ -256,6 +270,12 @@ def folded(title: str, content: QWidget, parent: QWidget) -> QCollapsible:
     fold.toggled.connect(on_toggled)
     fold.collapse(animate=False)
     return fold
+
+
+def tab_through(stops: Sequence[QWidget]) -> None:
+    """Let the tab key go through the controls in this order."""
+    for here, there in pairwise(stops):
+        QWidget.setTabOrder(here, there)
 
 
 def _extra(field: FieldInfo) -> Mapping[str, Any]:

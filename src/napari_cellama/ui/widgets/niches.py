@@ -21,7 +21,7 @@ from napari_cellama.recipe import Recipe
 from napari_cellama.ui.attach import session_of
 from napari_cellama.ui.widgets.data import DataPanel
 from napari_cellama.ui.widgets.foot import Foot
-from napari_cellama.ui.widgets.form import RecipeForm
+from napari_cellama.ui.widgets.form import RecipeForm, tab_through
 from napari_cellama.ui.widgets.inquiry import Inquiry
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.lookups import (
@@ -93,6 +93,8 @@ class NichesDock(QWidget):
         layout.setSpacing(8)
         layout.addWidget(self.scroll, 1)
         layout.addWidget(self.foot)
+        files = [self.load_button, self.save_button]
+        tab_through([*self.data.stops, *self.form.stops, *files, *self.foot.stops])
 
     def _recipe_buttons(self) -> QWidget:
         row = QWidget(self)

@@ -1,0 +1,48 @@
+"""What the foot of a dock says while it waits."""
+
+from __future__ import annotations
+
+from napari_cellama.core.events import Progress
+from napari_cellama.ui.widgets.progress import Pace
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_rate_and_time_left_come_once_they_are_no_guess():
+    clock = Clock()
+    pace = Pace(clock)
+    assert pace.line(Progress("Embedding", 0, 48_310)) == "Embedding · 0 of 48,310"
+    clock.now += 0.1
+    assert pace.line(Progress("Embedding", 512, 48_310)) == "Embedding · 512 of 48,310"
+    clock.now += 9.9
+    line = pace.line(Progress("Embedding", 40_000, 48_310))
+    assert line == "Embedding · 40,000 of 48,310 · 4,000/s · 2 s left"
+
+
+def test_the_rate_is_that_of_the_last_seconds():
+    clock = Clock()
+    pace = Pace(clock)
+    for second in range(60):
+        done = second * 10 if second < 30 else 300 + (second - 30) * 100
+        clock.now = float(second)
+        line = pace.line(Progress("Embedding", done, 10_000))
+    assert "· 100/s ·" in line
+
+
+def test_each_stage_has_a_rate_of_its_own():
+    clock = Clock()
+    pace = Pace(clock)
+    pace.line(Progress("Sentences", 0, 1000))
+    clock.now += 5
+    assert "200/s" in pace.line(Progress("Sentences", 1000, 1000))
+    assert pace.line(Progress("Embedding", 0, 100)) == "Embedding · 0 of 100"
+
+
+def test_a_stage_without_a_total_says_its_name_and_its_remark():
+    assert Pace(Clock()).line(Progress("Model", note="NVIDIA H200")) == "Model · NVIDIA H200"
