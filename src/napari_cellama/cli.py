@@ -35,7 +35,13 @@ app = typer.Typer(
     add_completion=False,
 )
 
-_INPUT = typer.Argument(metavar="IN", help="The section: .h5ad, or .zarr of an AnnData.")
+# Paths are checked by the readers and writers, whose sentences say more than the parser's.
+_INPUT = typer.Argument(
+    metavar="IN", help="The section: .h5ad, or .zarr of an AnnData.", readable=False
+)
+_OUTPUT = typer.Argument(
+    metavar="OUT", help="Where to write all of it: .h5ad or .zarr.", readable=False
+)
 _QUIET = typer.Option("--quiet", "-q", help="Say nothing but errors.")
 
 
@@ -160,13 +166,13 @@ def _common(
 @_with_recipe_options
 def run(
     input: Annotated[Path, _INPUT],
-    output: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Where to write all of it: .h5ad or .zarr.")
-    ],
+    output: Annotated[Path, _OUTPUT],
     *,
     recipe: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.json", help="A recipe; options given here override it."),
+        typer.Option(
+            metavar="FILE.json", readable=False, help="A recipe; options given here override it."
+        ),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace OUT if it exists.")
@@ -200,10 +206,14 @@ def demo(
     *,
     headless: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write result.h5ad and overview.png there; no window."),
+        typer.Option(
+            metavar="DIR",
+            readable=False,
+            help="Write result.h5ad and overview.png there; no window.",
+        ),
     ] = None,
     n_cells: Annotated[
-        int, typer.Option(min=500, help="How many cells the sample tissue has.")
+        int, typer.Option(min=600, help="How many cells the sample tissue has.")
     ] = 2000,
     quiet: Annotated[bool, _QUIET] = False,
 ) -> None:

@@ -1,0 +1,167 @@
+import subprocess
+import sys
+import warnings
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+import napari_cellama as nc
+from napari_cellama import api
+from small_sections import WordEncoder, small_section
+
+HEAVY = ["pandas", "anndata", "torch", "napari", "squidpy", "matplotlib", "pydantic", "scipy"]
+
+
+@pytest.fixture
+def words(monkeypatch):
+    """Embed with a model that costs nothing."""
+    monkeypatch.setattr(api, "NamedEncoder", WordEncoder)
+
+
+def python(code, *arguments):
+    """Run code in a fresh interpreter and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, *arguments, code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = f"import sys, napari_cellama; print([m for m in {HEAVY} if m in sys.modules])"
+    assert python(code, "-c") == "[]\n"
+
+
+def test_everything_public_is_there():
+    for name in nc.__all__:
+        assert getattr(nc, name) is not None
+    assert dir(nc) == sorted(nc.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'runn'"):
+        nc.runn  # noqa: B018
+
+
+@pytest.mark.usefixtures("words")
+def test_run_fills_the_slots_and_leaves_the_rest():
+    adata = small_section(60)
+    adata.uns["mine"] = {"a": 1}
+    before = adata.copy()
+    result = nc.run(adata, nc.Recipe(n_neighbors=5), n_clusters=2, progress=False)
+    assert list(result.labels.categories) == ["1", "2"]
+    assert {"niche", "niche_confidence", "cell_sentence"} <= set(adata.obs)
+    assert {"X_niche", "X_cellama", "spatial"} <= set(adata.obsm)
+    assert {"spatial_connectivities", "spatial_distances"} <= set(adata.obsp)
+    assert {"niche_colors", "cellama", "mine"} <= set(adata.uns)
+    pd.testing.assert_frame_equal(adata.obs[before.obs.columns], before.obs)
+    assert (adata.X != before.X).nnz == 0
+    assert adata.obs["cell_sentence"].iloc[0].startswith("Top genes are ")
+    assert "nearest_cells of this cell is " in adata.obs["cell_sentence"].iloc[0]
+
+
+@pytest.mark.usefixtures("words")
+def test_parameters_can_be_named_without_a_recipe(recwarn):
+    adata = small_section(60)
+    nc.run(adata, n_clusters=3, key_added="domain", progress=False)
+    assert adata.obs["domain"].nunique() == 3
+    assert not [w for w in recwarn if w.filename == __file__]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "sentence"),
+    [
+        ((), {"n_cluster": 7}, "no recipe parameter named 'n_cluster'; did you mean 'n_clusters'"),
+        (({"n_clusters": 7},), {}, "The recipe is a dict; give a Recipe"),
+        ((), {"n_clusters": "many"}, "n_clusters cannot be 'many'"),
+    ],
+)
+def test_recipes_that_are_none(arguments, changes, sentence):
+    with pytest.raises(nc.UserError, match=sentence):
+        nc.run(small_section(), *arguments, **changes)
+
+
+@pytest.mark.usefixtures("words")
+def test_notices_are_warnings_that_point_at_the_callers_line():
+    adata = small_section(60)
+    adata.obsm["spatial"][:3] = np.nan
+    with pytest.warns(UserWarning, match="3 cells .*position") as caught:
+        nc.run(adata, n_clusters=2, progress=False)
+    assert {w.filename for w in caught if "position" in str(w.message)} == {__file__}
+    assert adata.obs["niche"].isna().sum() == 3
+
+
+@pytest.mark.usefixtures("words")
+def test_a_view_becomes_a_copy_and_says_so():
+    parent = small_section(80)
+    view = parent[10:70]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        nc.run(view, n_clusters=2, progress=False)
+    said = [str(w.message) for w in caught]
+    assert sum("is a view" in text for text in said) == 1
+    assert not any("modify attribute" in text for text in said)
+    assert "niche" in view.obs
+    assert "niche" not in parent.obs
+    assert not view.is_view
+
+
+@pytest.mark.usefixtures("words")
+def test_backed_data_give_the_same_labels(tmp_path):
+    adata = small_section(60)
+    path = nc.write(adata, tmp_path / "a.h5ad")
+    content = path.read_bytes()
+    nc.run(adata, n_clusters=2, progress=False)
+    backed = ad.io.read_h5ad(path, backed="r")
+    with pytest.warns(UserWarning, match="is backed by a file"):
+        nc.run(backed, n_clusters=2, progress=False)
+    assert list(backed.obs["niche"]) == list(adata.obs["niche"])
+    assert path.read_bytes() == content
+    nc.write(backed, path, overwrite=True)
+    backed.file.close()
+    assert list(nc.read(path).obs["niche"]) == list(adata.obs["niche"])
+
+
+@pytest.mark.usefixtures("words")
+def test_progress_can_be_switched_off(capsys):
+    nc.run(small_section(60), n_clusters=2, progress=False)
+    assert capsys.readouterr() == ("", "")
+    nc.run(small_section(60), n_clusters=2)
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    assert "Embedding: " in streams.err
+
+
+def test_embedding_sentences():
+    texts = ["Top gene is CD3E.", "Top gene is KRT8.", "Top gene is CD3E.", "T cells in a follicle"]
+    vectors = nc.embed_sentences(texts)
+    assert vectors.shape == (4, 384)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+    np.testing.assert_array_equal(vectors[0], vectors[2])
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[3]
+    assert nc.embed_sentences([]).shape == (0, 384)
+    for not_texts in ("one text", ["a", 1]):
+        with pytest.raises(nc.UserError, match="Give a list of texts"):
+            nc.embed_sentences(not_texts)
+    with pytest.raises(nc.UserError, match="no model '/nowhere'"):
+        nc.embed_sentences(["a"], model="/nowhere")
+
+
+def test_cell_sentences_are_usable_alone():
+    sentences = nc.cell_sentences(small_section(), n_top_genes=2, obs_features=["celltype"])
+    assert len(sentences) == 24
+    assert sentences[0].startswith("Top genes are ")
+    assert " celltype of this cell is " in sentences[0]
+
+
+def test_a_script_without_a_main_guard(tmp_path):
+    """The model's process must not run the user's script again."""
+    path = nc.write(small_section(12), tmp_path / "a.h5ad")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import napari_cellama as nc\n"
+        f"adata = nc.read({str(path)!r})\n"
+        "nc.run(adata, n_clusters=2, n_neighbors=4, progress=False)\n"
+        "print(adata.obs['niche'].notna().sum(), 'cells')\n"
+    )
+    assert python(str(script), "-W", "ignore") == "12 cells\n"
