@@ -142,17 +142,23 @@ class Jobs:
         job = Job(slot, title)
         self._current[slot] = job
 
+        # napari keeps every worker, and so both functions, until the window closes: what a job
+        # works on must not be kept with them.
+        to_run, to_tell = [events], [on_event]
+
         def generator(token: CancelToken) -> Iterator[Any]:
-            yield from events(token)
+            yield from to_run.pop()(token)
 
         generator.__qualname__ = title
 
         def deliver(event: Any) -> None:
+            is_last = isinstance(event, Failed | Stopped | Ended)
+            tell = to_tell.pop() if is_last else to_tell[0]
             if self._current.get(slot) is not job:
                 return
-            if isinstance(event, Failed | Stopped | Ended):
+            if is_last:
                 del self._current[slot]
-            on_event(job, event)
+            tell(job, event)
 
         create_worker(
             generator,
