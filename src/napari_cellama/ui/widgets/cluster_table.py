@@ -16,7 +16,7 @@ from qtpy.QtCore import (
     Qt,
     Signal,
 )
-from qtpy.QtGui import QAction, QFontMetrics, QKeySequence, QPainter
+from qtpy.QtGui import QAction, QFontMetrics, QPainter
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -71,7 +71,7 @@ class ClusterDelegate(QStyledItemDelegate):
         metrics = QFontMetrics(option.font)
         line = QRect(rect.left(), rect.top(), rect.width(), metrics.height())
         if index.column() == Column.COLOR:
-            draw_swatch(painter, option.rect, index.data(Qt.ItemDataRole.DecorationRole))
+            draw_swatch(painter, line, index.data(Qt.ItemDataRole.DecorationRole))
             return
         if index.column() == Column.NAME:
             below = wrapped(index.data(REMARK_ROLE), line.width(), metrics)
@@ -112,6 +112,8 @@ def wrapped(names: Sequence[str], width: int, metrics: QFontMetrics) -> list[str
 
 def _fitted(names: Sequence[str], width: int, metrics: QFontMetrics) -> str:
     """Join names with commas; the long ones are elided so that each can be seen in the width."""
+    if metrics.horizontalAdvance(", ".join(names)) <= width:
+        return ", ".join(names)
     left = width - (len(names) - 1) * metrics.horizontalAdvance(", ")
     short = {}
     # The shortest first: what it does not need is the longer ones'.
@@ -182,20 +184,29 @@ class ClusterTable(QTableView):
     def _add_actions(self) -> None:
         """Offer by key and by menu key what the mouse can do."""
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
-        self._action("Rename", "F2", self._rename_current)
-        self._action("Change colour…", "C", self._recolor_current)
-        self._action("Show all cells alike", "Esc", self.clearSelection)
+        self._action("Rename\tF2", self._rename_current)
+        self._action("Change colour…\tC", self._recolor_current)
+        self._action("Show all cells alike\tEsc", self.clearSelection)
         for column in Column:
             title = HEADERS[column][0].lower() or "own order"
-            self._action(f"Sort by {title}", "", lambda column=column: self._sort_by(column))
+            self._action(f"Sort by {title}", lambda column=column: self._sort_by(column))
 
-    def _action(self, text: str, key: str, act: Callable[[], Any]) -> None:
+    def _action(self, text: str, act: Callable[[], Any]) -> None:
         action = QAction(text, self)
-        if key:
-            action.setShortcut(QKeySequence(key))
-            action.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
         action.triggered.connect(lambda *_: act())
         self.addAction(action)
+
+    def keyPressEvent(self, event: Any) -> None:
+        """Let the actions' keys work while the table has the focus."""
+        acts = {
+            Qt.Key.Key_F2: self._rename_current,
+            Qt.Key.Key_C: self._recolor_current,
+            Qt.Key.Key_Escape: self.clearSelection,
+        }
+        if event.modifiers() == Qt.KeyboardModifier.NoModifier and event.key() in acts:
+            acts[event.key()]()
+        else:
+            super().keyPressEvent(event)
 
     def clusters_in_order(self) -> list[int]:
         """Return the clusters as the rows stand, from top to bottom."""
@@ -245,6 +256,7 @@ class ClusterTable(QTableView):
     def _on_user_selects(self, *_: Any) -> None:
         if not self._following and (labels := self._session.clusters) is not None:
             self._session.select(labels.mask(*self._selected_clusters()))
+            self.follow()  # a cluster without cells cannot stay selected
 
     # ---- what the session says
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import napari
 
     from napari_cellama.ui.session import Session
-    from napari_cellama.ui.tissue import Tissue
+    from napari_cellama.ui.tissue import LabelSet, Tissue
 
 _WIDTH, _NARROWEST = 380, 340
 
@@ -68,6 +68,7 @@ class ClustersDock(QWidget):
         self.legend = LegendView(self)
         self.model = ClusterModel(session, self.enrichment, self)
         self.table = ClusterTable(session, self.model, self)
+        self.title = self._title("Clusters")
         self.empty = QLabel(self)
         layers = layers_of(napari_viewer)
         self.foot = ClustersFoot(session, self.table, self.enrichment, layers, self)
@@ -75,6 +76,7 @@ class ClustersDock(QWidget):
         follow_theme(self, napari_viewer)
         self.labels.refused.connect(self._say_error)
         self.coloring.chosen.connect(self._color_by)
+        self.coloring.refused.connect(self._say_error)
         self.reset_button.clicked.connect(self._reset_coloring)
         self.table.recolor.connect(self.choose_color)
         self.model.refused.connect(self._say_error)
@@ -115,7 +117,7 @@ class ClustersDock(QWidget):
         column.addWidget(self._title("On the tissue"))
         column.addWidget(choice)
         column.addWidget(self.legend)
-        column.addWidget(self._title("Clusters"))
+        column.addWidget(self.title)
         column.addWidget(self.shown, 1)
         scroll = QScrollArea(self)
         scroll.setWidgetResizable(True)
@@ -168,6 +170,7 @@ class ClustersDock(QWidget):
         self.coloring.choices.set_choices(choices_of(tissue))
         self.empty.setText(_NO_TISSUE if tissue is None else _NO_CLUSTERS)
         self.shown.setCurrentWidget(self.empty if labels is None else self.table)
+        self.title.setText("Clusters" if labels is None else _summary(labels))
         self._on_coloring(tissue)
 
     def _on_coloring(self, tissue: Tissue | None) -> None:
@@ -244,6 +247,15 @@ def label_keys(tissue: Tissue) -> list[str]:
     """Return what can be shown as clusters: what was made here, then the tissue's own columns."""
     made = [key for key in tissue.labels if tissue.is_ours(key)]
     return list(dict.fromkeys([*made, *category_columns(tissue.snapshot.obs)]))
+
+
+def _summary(labels: LabelSet) -> str:
+    """Return e.g. ``"11 clusters · 120 cells without a label"``."""
+    n_unlabelled = len(labels.codes) - int(labels.sizes.sum())
+    return fmt.joined(
+        fmt.count(len(labels.names), "cluster"),
+        f"{fmt.count(n_unlabelled, 'cell')} without a label" if n_unlabelled else "",
+    )
 
 
 def _is_by_clusters(tissue: Tissue) -> bool:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from qtpy.QtCore import QAbstractListModel, QModelIndex, Qt, Signal
-from qtpy.QtGui import QAction, QKeySequence
 from qtpy.QtWidgets import (
     QCompleter,
     QLineEdit,
@@ -119,10 +118,11 @@ class ChoiceModel(QAbstractListModel):
 class ColoringField(QLineEdit):
     """A line to type in; below it opens what was found. Shows the present colouring at rest.
 
-    ``chosen(Coloring)`` says what the user took.
+    ``chosen(Coloring)`` says what the user took, ``refused(str)`` why nothing was found.
     """
 
     chosen = Signal(object)
+    refused = Signal(str)
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -131,14 +131,9 @@ class ColoringField(QLineEdit):
         self._popup = self._make_popup()
         self.setPlaceholderText("Search clusters, columns and genes")
         self.setAccessibleName("Colour by")
-        self.textEdited.connect(self._on_typed)
+        self.textEdited.connect(self._open)
         self.editingFinished.connect(self._rest)
-        self.returnPressed.connect(self._take_first)
-        arrow = QAction("Show all", self)
-        arrow.setShortcuts([QKeySequence(Qt.Key.Key_Down), QKeySequence("Alt+Down")])
-        arrow.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
-        arrow.triggered.connect(self.open_list)
-        self.addAction(arrow)
+        self.returnPressed.connect(self._on_return)
 
     def _make_popup(self) -> QListView:
         completer = QCompleter(self.choices, self)
@@ -179,25 +174,34 @@ class ColoringField(QLineEdit):
             self.open_list()
 
     def keyPressEvent(self, event: Any) -> None:
-        """Let Escape give up what was typed."""
+        """Let Escape give up what was typed, and the down key show everything."""
         if event.key() == Qt.Key.Key_Escape:
             self._rest()
-            return
-        super().keyPressEvent(event)
-
-    def _on_typed(self, text: str) -> None:
-        self._open(text)
+        elif event.key() == Qt.Key.Key_Down and not self._popup.isVisible():
+            self.open_list()
+        else:
+            super().keyPressEvent(event)
 
     def _on_activated(self, index: QModelIndex) -> None:
         # The completer's own model stands before ours, row for row.
         self._take(index.row())
 
-    def _take_first(self) -> None:
-        if self._popup.isVisible() or not self.text().strip():
+    def _on_return(self) -> None:
+        """Take the first that was found, unless one was chosen from the list."""
+        if self._popup.isVisible() and self._popup.currentIndex().isValid():
+            return  # the completer takes it
+        self._popup.hide()
+        text = self.text().strip()
+        if not text or (self._coloring and text == self._coloring.name):
             return
-        self.choices.search(self.text())
+        self.choices.search(text)
         if self.choices.rowCount():
             self._take(0)
+        else:
+            self.refused.emit(
+                f"No clusters, column or gene has {text!r} in its name; look through the list "
+                "with the down key."
+            )
 
     def _take(self, row: int) -> None:
         self.chosen.emit(self.choices.choice(row))

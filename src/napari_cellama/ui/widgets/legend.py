@@ -33,7 +33,7 @@ class LegendModel(QAbstractListModel):
         self.beginResetModel()
         self._rows = list(zip(legend.names, legend.colors, legend.counts, strict=True))
         if legend.n_unknown:
-            self._rows.append(("not labelled", _UNKNOWN, legend.n_unknown))
+            self._rows.append(("without a label", _UNKNOWN, legend.n_unknown))
         self.endResetModel()
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
