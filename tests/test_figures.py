@@ -1,3 +1,4 @@
+import errno
 import sys
 
 import anndata as ad
@@ -229,6 +230,24 @@ def test_refusals(tmp_path):
         plot_overview(adata)
     with pytest.raises(TypeError, match="either categories"):
         tissue_figure(np.zeros((3, 2)))
+
+
+def test_a_full_disk_leaves_the_earlier_figure(tmp_path, monkeypatch):
+    path = save_figure(
+        tissue_figure(section().obsm["spatial"], values=np.arange(N)), tmp_path / "a.png"
+    )
+    content = path.read_bytes()
+    figure = overview_figure(section())
+
+    def full(target, **options):
+        target.write_bytes(content[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(figure, "savefig", full)
+    with pytest.raises(UserError, match="was not written: No space left"):
+        save_figure(figure, path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
+    assert path.read_bytes() == content
 
 
 def test_plot_overview_saves(tmp_path):

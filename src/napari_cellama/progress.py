@@ -111,4 +111,5 @@ def _midway(event: Progress, seconds: float) -> str:
         return f"{event.stage}: {seconds:,.0f} s so far"
     left = seconds * (event.total - event.done) / event.done
     part = f"{event.done:,} of {event.total:,} {event.unit}".rstrip()
-    return f"{event.stage}: {part}, {left / 60:,.0f} min left"
+    rest = f"{left:.0f} s" if left < 90 else f"{left / 60:,.0f} min"
+    return f"{event.stage}: {part}, {rest} left"

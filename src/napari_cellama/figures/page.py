@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -102,12 +103,19 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = 200) -> Path:
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
         raise UserError(f"The figure {path} must end in .png, .svg or .pdf.")
-    with style():
-        try:
-            figure.savefig(path, dpi=dpi if suffix == ".png" else max(dpi, 300))
-        except OSError as error:
-            reason = error.strerror or error
-            raise UserError(f"The figure {path} was not written: {reason}.") from error
+    # All or nothing, as with the data: beside the target first, then in its place.
+    temporary = path.with_name(f".{path.name[:100]}.{uuid4().hex[:8]}.tmp")
+    dpi = dpi if suffix == ".png" else max(dpi, 300)
+    try:
+        with style():
+            figure.savefig(temporary, dpi=dpi, format=suffix[1:])
+        temporary.replace(path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"The figure {path} was not written: {reason}.") from error
+    finally:
+        if temporary.exists():
+            temporary.unlink()
     return path
 
 
