@@ -290,6 +290,21 @@ def test_a_picked_cell_selects_its_row(dock, session):
     assert len(changes) == 1  # the row's selection does not come back as another change
 
 
+def test_a_click_on_the_tissue_selects_the_row(real_window, qtbot, viewer, dock, session):
+    viewer.reset_view()
+    qtbot.wait(50)
+    cell = 44
+    layer = layers_of(viewer).layer_of(session.active)
+    canvas = viewer.window._qt_viewer.canvas.native
+    middle = np.array([canvas.height(), canvas.width()]) / 2
+    offset = (layer.data[cell] - np.array(viewer.camera.center[-2:])) * viewer.camera.zoom
+    y, x = (middle + offset).round().astype(int)
+    qtbot.mouseMove(canvas, QPoint(int(x), int(y)))
+    qtbot.mouseClick(canvas, LEFT, pos=QPoint(int(x), int(y)))
+    assert session.active.picked == cell
+    assert selected(dock) == [types_of(session)[cell]]
+
+
 def test_a_selection_that_is_no_clusters_sum_selects_no_row(qtbot, dock, session):
     click(qtbot, dock, 0)
     some = np.arange(120) < 50

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_cellama.ui.painting import Shading, shade
+from napari_cellama.ui.painting import Legend, Shading, shade
 from napari_cellama.ui.placement import Placement, place
 from napari_cellama.ui.tissue import Coloring, Tissue
 
@@ -159,6 +159,10 @@ class TissueLayers:
     def placement_of(self, tissue: Tissue) -> Placement:
         """Return where a shown tissue's cells lie on the canvas."""
         return self._shown[tissue.id].placement
+
+    def legend_of(self, tissue: Tissue) -> Legend:
+        """Return what the colours of a shown tissue's cells mean."""
+        return self._shown[tissue.id].shading.legend
 
     # ---- the viewer's layers
 

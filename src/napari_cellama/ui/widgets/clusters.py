@@ -22,7 +22,6 @@ from qtpy.QtWidgets import (
 from napari_cellama.errors import UserError
 from napari_cellama.ui import format as fmt
 from napari_cellama.ui.attach import layers_of, session_of
-from napari_cellama.ui.painting import legend_of
 from napari_cellama.ui.tissue import Coloring
 from napari_cellama.ui.widgets.cluster_foot import ClustersFoot
 from napari_cellama.ui.widgets.cluster_table import ClusterModel, ClusterTable
@@ -70,8 +69,9 @@ class ClustersDock(QWidget):
         self.table = ClusterTable(session, self.model, self)
         self.title = self._title("Clusters")
         self.empty = QLabel(self)
-        layers = layers_of(napari_viewer)
-        self.foot = ClustersFoot(session, self.table, self.enrichment, layers, self)
+        self._layers = layers_of(napari_viewer)
+        self.foot = ClustersFoot(session, self.table, self.enrichment, self._layers, self)
+        self._offered: tuple | None = None
         self._lay_out()
         follow_theme(self, napari_viewer)
         self.labels.refused.connect(self._say_error)
@@ -167,17 +167,28 @@ class ClustersDock(QWidget):
     def _on_tissue(self, *_: Any) -> None:
         tissue, labels = self._session.active, self._session.clusters
         self.coloring.setEnabled(tissue is not None)
-        self.coloring.choices.set_choices(choices_of(tissue))
+        self._offer_choices(tissue)
         self.empty.setText(_NO_TISSUE if tissue is None else _NO_CLUSTERS)
         self.shown.setCurrentWidget(self.empty if labels is None else self.table)
         self.title.setText("Clusters" if labels is None else _summary(labels))
         self._on_coloring(tissue)
 
+    def _offer_choices(self, tissue: Tissue | None) -> None:
+        """Offer the tissue's columns and genes, unless they are still the same."""
+        offered = None
+        if tissue is not None:
+            columns = tuple(tissue.snapshot.obs.columns)
+            genes = id(tissue.snapshot.var_names)
+            offered = (tissue.id, genes, columns, tuple(tissue.labels), tissue.clusters)
+        if offered != self._offered:
+            self._offered = offered
+            self.coloring.choices.set_choices(choices_of(tissue))
+
     def _on_coloring(self, tissue: Tissue | None) -> None:
         if tissue is not self._session.active:
             return
         self.coloring.show_coloring(None if tissue is None else tissue.coloring)
-        legend = None if tissue is None else legend_of(tissue, tissue.coloring)
+        legend = None if tissue is None else self._layers.legend_of(tissue)
         by_clusters = tissue is not None and _is_by_clusters(tissue)
         self.legend.show_legend(None if by_clusters else legend)
         self.foot.show_legend(legend)

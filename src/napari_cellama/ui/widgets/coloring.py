@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 from qtpy.QtCore import QAbstractListModel, QModelIndex, Qt, Signal
@@ -19,6 +20,7 @@ from napari_cellama.ui.widgets.rows import REMARK_ROLE, RowDelegate
 if TYPE_CHECKING:
     from napari_cellama.ui.tissue import Tissue
 
+Kind = Literal["labels", "obs", "gene"]
 #: What users call the kinds.
 KINDS = {"labels": "clusters", "obs": "column", "gene": "gene"}
 
@@ -26,6 +28,8 @@ KINDS = {"labels": "clusters", "obs": "column", "gene": "gene"}
 #: A column of more different values names cells rather than kinds of them.
 _MOST_CATEGORIES = 1000
 _LOOKED_AT = 20_000
+#: Nobody scrolls through thousands of names, and Qt's list would ask for each of them.
+_MOST_LISTED = 200
 
 
 def category_columns(obs: pd.DataFrame) -> list[str]:
@@ -46,10 +50,14 @@ def _sorts_cells(column: pd.Series) -> bool:
     return column.iloc[:_LOOKED_AT].nunique() <= min(_MOST_CATEGORIES, max(10, len(column) // 2))
 
 
-def choices_of(tissue: Tissue | None) -> tuple[Coloring, ...]:
+#: What a tissue can be coloured by: the names of each kind.
+Choices = Mapping[Kind, Sequence[str]]
+
+
+def choices_of(tissue: Tissue | None) -> Choices:
     """Return everything a tissue can be coloured by: clusters, obs columns, then genes."""
     if tissue is None:
-        return ()
+        return {}
     obs = tissue.snapshot.obs
     clusters = [key for key in tissue.labels if tissue.is_ours(key) or key == tissue.clusters]
     kinds = set(category_columns(obs))
@@ -58,12 +66,8 @@ def choices_of(tissue: Tissue | None) -> tuple[Coloring, ...]:
         for name in obs.columns
         if name not in clusters and (name in kinds or pd.api.types.is_numeric_dtype(obs[name]))
     ]
-    genes = dict.fromkeys(map(str, tissue.snapshot.var_names))
-    return (
-        *(Coloring("labels", name) for name in clusters),
-        *(Coloring("obs", name) for name in columns),
-        *(Coloring("gene", name) for name in genes),
-    )
+    genes = list(dict.fromkeys(map(str, tissue.snapshot.var_names)))
+    return {"labels": clusters, "obs": columns, "gene": genes}
 
 
 class ChoiceModel(QAbstractListModel):
@@ -71,43 +75,61 @@ class ChoiceModel(QAbstractListModel):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
-        self._choices: tuple[Coloring, ...] = ()
-        self._folded: tuple[str, ...] = ()
-        self._found: tuple[Coloring, ...] = ()
+        # Plain names and kinds: thirty thousand objects would keep Python's collector busy.
+        self._names: list[str] = []
+        self._folded: list[str] = []
+        self._kinds: list[Kind] = []
+        self._found: list[int] = []
+        self._n_more = 0
 
-    def set_choices(self, choices: tuple[Coloring, ...]) -> None:
+    def set_choices(self, choices: Choices) -> None:
         """Offer other choices."""
-        self._choices = choices
-        self._folded = tuple(choice.name.casefold() for choice in choices)
+        self._names = [name for names in choices.values() for name in names]
+        self._folded = [name.casefold() for name in self._names]
+        self._kinds = [kind for kind, names in choices.items() for _ in names]
         self.search("")
 
     def search(self, text: str) -> None:
         """Keep the choices whose names contain the text, whatever their case."""
         text = text.strip().casefold()
+        begin: list[int] = []
+        contain: list[int] = []
+        for i, folded in enumerate(self._folded):
+            if text in folded:
+                (begin if folded.startswith(text) else contain).append(i)
+        # Sorting is stable: the exact name first, then the rest in their own order.
+        begin.sort(key=lambda i: self._folded[i] != text)
+        found = [*begin, *contain]
         self.beginResetModel()
-        if not text:
-            self._found = self._choices
-        else:
-            pairs = zip(self._choices, self._folded, strict=True)
-            hits = [(folded, choice) for choice, folded in pairs if text in folded]
-            # Sorting is stable: an exact name, then beginnings, then the rest in their own order.
-            hits.sort(key=lambda hit: (hit[0] != text, not hit[0].startswith(text)))
-            self._found = tuple(choice for _, choice in hits)
+        self._found = found[:_MOST_LISTED]
+        self._n_more = len(found) - len(self._found)
         self.endResetModel()
 
-    def choice(self, row: int) -> Coloring:
-        """Return the choice in a row of what was found."""
-        return self._found[row]
+    def choice(self, row: int) -> Coloring | None:
+        """Return the choice in a row of what was found, if there is one."""
+        if row >= len(self._found):
+            return None
+        found = self._found[row]
+        return Coloring(self._kinds[found], self._names[found])
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
-        """Return how many choices were found."""
-        return 0 if parent is not None and parent.isValid() else len(self._found)
+        """Return how many rows there are: the choices, and one that says how many more."""
+        below = parent is not None and parent.isValid()
+        return 0 if below else len(self._found) + (self._n_more > 0)
+
+    def flags(self, index: QModelIndex) -> Qt.ItemFlag:
+        """Return that choices can be chosen, and the row that counts the rest cannot."""
+        is_choice = index.row() < len(self._found)
+        return super().flags(index) if is_choice else Qt.ItemFlag.NoItemFlags
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Return a choice's name, or its kind in the user's words."""
-        if not index.isValid() or index.row() >= len(self._found):
+        if not index.isValid():
             return None
-        choice = self._found[index.row()]
+        if index.row() >= len(self._found):
+            more = f"… {self._n_more:,} more: type part of a name"
+            return more if role == Qt.ItemDataRole.DisplayRole else None
+        choice = self.choice(index.row())
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.EditRole):
             return choice.name
         if role == Qt.ItemDataRole.ToolTipRole:
@@ -129,7 +151,7 @@ class ColoringField(QLineEdit):
         self._coloring: Coloring | None = None
         self.choices = ChoiceModel(self)
         self._popup = self._make_popup()
-        self.setPlaceholderText("Search clusters, columns and genes")
+        self.setPlaceholderText("Column or gene")
         self.setAccessibleName("Colour by")
         self.textEdited.connect(self._open)
         self.editingFinished.connect(self._rest)
@@ -204,7 +226,8 @@ class ColoringField(QLineEdit):
             )
 
     def _take(self, row: int) -> None:
-        self.chosen.emit(self.choices.choice(row))
+        if (choice := self.choices.choice(row)) is not None:
+            self.chosen.emit(choice)
 
     def _rest(self) -> None:
         if self._popup.isVisible():
