@@ -13,8 +13,6 @@ from napari_cellama.core.events import CancelToken
 from napari_cellama.errors import UserError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from napari_cellama.ui.painting import Legend
     from napari_cellama.ui.placement import Placement
     from napari_cellama.ui.tissue import LabelSet, Tissue
@@ -115,21 +113,16 @@ def figure_events(
         from napari_cellama.figures import save_figure, tissue_figure
         from napari_cellama.ui.painting import values_of
 
-        colored: dict[str, Any]
         if labels is not None:
-            codes = placement.of_points(labels.codes)
-            kinds = pd.Categorical.from_codes(codes, list(labels.names))
-            colored = {"categories": kinds, "colors": labels.colors}
+            colored = _by_category(placement.of_points(labels.codes), labels.names, labels.colors)
         elif legend.kind == "continuous":
             # Beyond the limits a value has the end's colour, on the canvas as in the figure.
             values = np.clip(values_of(tissue, coloring), *legend.limits)
             colored = {"values": placement.of_points(values), "label": legend.title}
         else:
-            codes = np.zeros(len(placement.points), np.int8)
-            colored = {"categories": pd.Categorical.from_codes(codes, ["cells"])}
-            colored["colors"] = (_PLAIN,)
+            colored = _by_category(np.zeros(len(placement.points), int), ("cells",), (_PLAIN,))
         token.check()
-        figure: Figure = tissue_figure(
+        figure = tissue_figure(
             placement.points[:, ::-1],
             **colored,
             units=units,
@@ -140,6 +133,11 @@ def figure_events(
         yield save_figure(figure, path)
 
     return events
+
+
+def _by_category(codes: np.ndarray, names: Sequence[str], colors: Sequence[str]) -> dict[str, Any]:
+    """Return what a figure of categories is drawn from."""
+    return {"categories": pd.Categorical.from_codes(codes, list(names)), "colors": colors}
 
 
 def _title(name: str, legend: Legend) -> str:

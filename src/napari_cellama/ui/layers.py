@@ -160,9 +160,10 @@ class TissueLayers:
         """Return where a shown tissue's cells lie on the canvas."""
         return self._shown[tissue.id].placement
 
-    def legend_of(self, tissue: Tissue) -> Legend:
-        """Return what the colours of a shown tissue's cells mean."""
-        return self._shown[tissue.id].shading.legend
+    def legend_of(self, tissue: Tissue) -> Legend | None:
+        """Return what the colours of a tissue's cells mean, if they are shown."""
+        shown = self._shown.get(tissue.id)
+        return None if shown is None else shown.shading.legend
 
     # ---- the viewer's layers
 
