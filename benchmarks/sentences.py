@@ -22,7 +22,7 @@ import scipy.sparse as sp
 
 from napari_cellama.core.graph import graph_of_neighbors
 from napari_cellama.core.sentences import build_views
-from napari_cellama.core.tissue import read_tissue
+from napari_cellama.core.tissue import n_searched, read_tissue
 from napari_cellama.recipe import Recipe
 
 BUDGET_SECONDS = 1.5
@@ -57,7 +57,7 @@ def vectorised(adata: ad.AnnData, recipe: Recipe) -> tuple[float, float, list[st
     """Return the seconds for the graph and for the sentences, and the cells' texts."""
     start = time.perf_counter()
     cells = read_tissue(adata, recipe)
-    nearest, distance = cells.neighbors.nearest(cells.n_searched)
+    nearest, distance = cells.neighbors.nearest(n_searched(recipe))
     graph_of_neighbors(nearest, distance)
     middle = time.perf_counter()
     genes, niche = build_views(adata, recipe, cells, nearest=nearest)

@@ -117,7 +117,7 @@ def choose_n_clusters(
         np.sort(rng.choice(len(chosen), max(2, len(chosen) // 2), replace=False))
         for _ in range(_CHOICE_DRAWS)
     ]
-    with _one_thread():
+    with one_thread():
         rows = [(k, *_stability(chosen, draws, k, seed, cancel)) for k in numbers]
     table = pd.DataFrame(rows, columns=["n_clusters", "stability", "error"])
     return _largest_reliable(table), table
@@ -233,7 +233,7 @@ def _kmeans(
     starts = 3 if large else min(max(_STARTED_CELLS // len(features), _STARTS[0]), _STARTS[-1])
     seeds = np.random.default_rng(seed).integers(0, 2**31 - 1, starts)
     best = None
-    with _one_thread():
+    with one_thread():
         for state in seeds.tolist():
             if cancel is not None:
                 cancel.check()
@@ -253,7 +253,7 @@ def _gaussian_mixture(features: np.ndarray, n_clusters: int, seed: int) -> np.nd
     from sklearn.mixture import GaussianMixture
 
     spread = max(float(features.var(axis=0).sum()), 1e-12)
-    with _one_thread():
+    with one_thread():
         model = GaussianMixture(
             n_clusters,
             covariance_type="diag",
@@ -315,7 +315,7 @@ def _count_distinct(features: np.ndarray, n_clusters: int | None) -> int | None:
     return len(np.unique(features, axis=0))
 
 
-def _one_thread() -> AbstractContextManager:
+def one_thread() -> AbstractContextManager:
     """Keep to one thread: with several, the order of sums, so their last digit, is chance."""
     from threadpoolctl import threadpool_limits
 

@@ -40,7 +40,7 @@ def about_data(adata: AnnData, recipe: Recipe, tissue: Tissue) -> list[str]:
 def about_neighbors(recipe: Recipe, tissue: Tissue) -> list[str]:
     """Say which sections have fewer cells than a neighbourhood is meant to have."""
     needed = 0 if recipe.use_existing_graph or recipe.radius is not None else recipe.n_neighbors
-    if recipe.neighbors_in != "graph" and tissue.types is not None:
+    if recipe.neighbors_in != "graph":
         needed = max(needed, recipe.n_sentence_neighbors)
     if recipe.neighbors_in == "sentence":
         needed = recipe.n_sentence_neighbors

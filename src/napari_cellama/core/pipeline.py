@@ -25,7 +25,7 @@ from napari_cellama.core.resolve import refuse_more_niches, resolve
 from napari_cellama.core.result import NicheResult, View
 from napari_cellama.core.sentences import build_views, gene_ranking
 from napari_cellama.core.slots import fingerprint
-from napari_cellama.core.tissue import NO_GENE, Tissue, read_tissue
+from napari_cellama.core.tissue import NO_GENE, Tissue, n_searched, read_tissue
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import AUTO, Recipe
 
@@ -68,7 +68,7 @@ def run(
     journal = _Journal(cancel or CancelToken())
     yield journal.enter("Reading")
     resolved = resolve(adata, recipe)
-    tissue = read_tissue(adata, resolved)
+    tissue = read_tissue(adata, resolved, journal.cancel)
     yield from journal.tell(notices.about_data(adata, resolved, tissue))
 
     yield journal.enter("Graph")
@@ -82,7 +82,7 @@ def run(
     yield from journal.tell(notices.about_genes(negative) + notices.about_left_out(left_out))
 
     yield journal.enter("Model")
-    heard = len(encoder.notices)
+    heard = list(encoder.notices)
     info = encoder.load(journal.cancel)
     yield Progress("Model", 1, 1, note=f"{info.model} on {info.device_name}")
     share_cut = _share_cut(views, encoder, info)
@@ -91,7 +91,7 @@ def run(
     yield journal.enter("Embedding")
     views = yield from _embedded(views, encoder, info, journal.cancel)
     info = encoder.load(journal.cancel)  # what it ran on in the end
-    yield from journal.tell(encoder.notices[heard:])
+    yield from journal.tell(_since(heard, encoder.notices))
 
     yield journal.enter("Context")
     # CELLama's own form has the neighbours in the sentence and nothing is averaged.
@@ -163,7 +163,7 @@ def _graph(
         return connectivities, sp.csr_matrix(empty if distances is None else distances), None
     if recipe.radius is not None:
         return *radius_graph(tissue.neighbors, recipe.radius), None
-    nearest, distance = tissue.neighbors.nearest(tissue.n_searched)
+    nearest, distance = tissue.neighbors.nearest(n_searched(recipe))
     near = slice(recipe.n_neighbors)
     graph = graph_of_neighbors(nearest[:, near], distance[:, near])
     return *graph, nearest if tissue.naming is tissue.neighbors else None
@@ -203,6 +203,12 @@ def _share_cut(views: tuple[View, ...], encoder: Encoder, info: EncoderInfo) -> 
     sentences = [text for view in views for text in view.sentences]
     counted = sentences[:: max(1, len(sentences) // _COUNTED_SENTENCES)]
     return float((encoder.count_tokens(counted) > info.max_seq_length).mean())
+
+
+def _since(heard: list[str], notices: list[str]) -> list[str]:
+    """Return what is new; an encoder that had to start anew has forgotten what it said before."""
+    known = len(heard) if notices[: len(heard)] == heard else 0
+    return notices[known:]
 
 
 def _embedded(
@@ -260,9 +266,6 @@ def _result(
     labels = pd.Categorical.from_codes(codes, [str(i + 1) for i in range(found.max() + 1)])
     confidence = np.full(len(kept), np.nan, np.float32)
     confidence[kept] = margin_confidence(space[kept], found)
-    composition = pd.DataFrame(index=pd.Index(labels.categories, name="niche"))
-    if tissue.types is not None:
-        composition = neighbor_enrichment(labels, tissue.types, connectivities)
     return NicheResult(
         key=recipe.key_added,
         labels=labels,
@@ -272,6 +275,6 @@ def _result(
         views=views,
         connectivities=connectivities,
         distances=connectivities,
-        composition=composition,
+        composition=neighbor_enrichment(labels, tissue.types, connectivities),
         left_out=left_out,
     )

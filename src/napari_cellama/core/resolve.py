@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from napari_cellama.core.matrix import expression
-from napari_cellama.core.tissue import positions
+from napari_cellama.core.tissue import obs_feature, positions
 from napari_cellama.errors import UserError, unknown_name
 from napari_cellama.recipe import AUTO, Recipe
 
@@ -51,7 +51,6 @@ _SECTION_NAMES = (
     "sampleid",
     "sample",
     "bregma",
-    "region_id",
     "batch",
 )
 #: Column names that are categories of something other than cell types.
@@ -62,6 +61,8 @@ _OTHER_NAMES = re.compile(
 )
 #: More categories than this are names of cells, not of types.
 _MOST_TYPES = 200
+#: Rows that tell what kind of values a column has.
+_GLANCED_ROWS = 5_000
 
 
 def resolve(adata: AnnData, recipe: Recipe) -> Recipe:
@@ -113,7 +114,7 @@ def guess_cell_type_key(obs: pd.DataFrame) -> str | None:
         name
         for name in columns
         if isinstance(obs[name].dtype, pd.CategoricalDtype)
-        and obs[name].nunique() > 1
+        and n_values(obs[name], _MOST_TYPES) > 1
         and not _OTHER_NAMES.search(str(name))
     ]
     return likely[0] if likely else None
@@ -124,7 +125,9 @@ def cell_type_columns(obs: pd.DataFrame) -> list[str]:
     return [
         name
         for name in map(str, obs.columns)
-        if name in obs and _is_categories(obs[name]) and obs[name].nunique() <= _MOST_TYPES
+        if name in obs
+        and _is_categories(obs[name])
+        and n_values(obs[name], _MOST_TYPES) <= _MOST_TYPES
     ]
 
 
@@ -136,15 +139,16 @@ def guess_library_key(obs: pd.DataFrame, uns: Mapping[str, Any] | None = None) -
     """
     spatial = (uns or {}).get("spatial")
     images = {str(name) for name in spatial} if isinstance(spatial, Mapping) else set()
+    most = max(2, len(obs) // 10)
     columns = [
         name
         for name in map(str, obs.columns)
         if name in obs
         and (_is_categories(obs[name]) or pd.api.types.is_integer_dtype(obs[name]))
-        and 1 < obs[name].nunique() <= max(2, len(obs) // 10)
+        and 1 < n_values(obs[name], most) <= most
     ]
     for name in columns:
-        if images and set(obs[name].dropna().astype(str).unique()) == images:
+        if images and set(obs_feature(obs, name).values) == images:
             return name
     for known in _SECTION_NAMES:
         for name in columns:
@@ -153,10 +157,21 @@ def guess_library_key(obs: pd.DataFrame, uns: Mapping[str, Any] | None = None) -
     return None
 
 
+def n_values(column: pd.Series, most: int) -> int:
+    """Count a column's different values; give up at once where there are clearly more than most.
+
+    Categories are counted whether they occur or not.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return len(column.cat.categories)
+    few = column.iloc[:_GLANCED_ROWS].nunique()
+    return few if few > most or len(column) <= _GLANCED_ROWS else column.nunique()
+
+
 def _is_categories(column: pd.Series) -> bool:
     """Whether a column holds categories or texts."""
     return isinstance(column.dtype, pd.CategoricalDtype) or bool(
-        pd.api.types.is_string_dtype(column.dropna())
+        pd.api.types.is_string_dtype(column.iloc[:_GLANCED_ROWS].dropna())
     )
 
 

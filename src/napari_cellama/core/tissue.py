@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from napari_cellama.core.events import CancelToken
 from napari_cellama.core.graph import NeighborIndex
+from napari_cellama.core.marker_types import find_types
+from napari_cellama.core.matrix import expression
 from napari_cellama.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 NO_POSITION = "no position"
 NO_GENE = "no expressed gene"
 FAILED_QC = "quality control"
+#: How sentences call cell types that no column gives.
+FOUND_TYPE = "celltype"
 
 
 @dataclass(frozen=True)
@@ -46,29 +51,25 @@ class Tissue:
         The same for the neighbours that sentences name; it differs from ``neighbors`` only
         where the recipe lets sentences look across sections.
     types
-        (n,) the cells' types, or ``None`` where nothing needs or gives them.
+        (n,) the cells' types.
     features
         What the sentences say from obs.
     left_out
         (n,) object: "" or why a cell takes no part, as far as it is known without the genes.
     library
         The sections' names; ``None`` where there is one.
-    n_searched
-        How many nearest cells are always looked for, so that the same ones are found among
-        equally near ones whatever they are needed for.
     types_found
         Whether ``types`` were found in the expression rather than read from obs.
     """
 
     neighbors: NeighborIndex
     naming: NeighborIndex
-    types: pd.Categorical | None
+    types: pd.Categorical
     features: tuple[Feature, ...]
     left_out: np.ndarray
-    n_searched: int
     library: Feature | None = None
     types_found: bool = False
-    notices: tuple[str, ...] = field(default=())
+    notices: tuple[str, ...] = ()
 
     def section_name(self, code: int) -> str:
         """Return the name of one of ``neighbors``' sections; "" where there is but one."""
@@ -83,20 +84,21 @@ class Tissue:
         small = np.flatnonzero((sizes > 0) & (sizes <= n_neighbors))
         return [(self.section_name(code), int(sizes[code])) for code in small]
 
-    def named_types(
-        self, cells: np.ndarray, n_neighbors: int, nearest: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Return the types of the cells' nearest cells, nearest first, missing types skipped.
+    def named_types(self, nearest: np.ndarray, n_neighbors: int) -> np.ndarray:
+        """Return the types of some cells' nearest cells, nearest first, missing types skipped.
 
-        ``nearest`` (len(cells), n_searched) are these cells, if they are at hand.
+        Parameters
+        ----------
+        nearest
+            (m, at least ``n_neighbors``) cells, nearest first; -1 where there are no more.
+        n_neighbors
+            How many to name.
 
         Returns
         -------
         numpy.ndarray
-            (len(cells), n_neighbors) int32 codes of ``types``, -1 where there are no more.
+            (m, n_neighbors) int32 codes of ``types``, -1 where there are no more.
         """
-        if nearest is None:
-            nearest, _ = self.naming.nearest(self.n_searched, cells)
         codes = np.append(self.types.codes, -1).astype(np.int32)[nearest[:, :n_neighbors]]
         if (codes < 0).any():
             order = np.argsort(codes < 0, axis=1, kind="stable")
@@ -104,8 +106,20 @@ class Tissue:
         return codes
 
 
-def read_tissue(adata: AnnData, recipe: Recipe) -> Tissue:
-    """Read everything but the genes from the data.
+def n_searched(recipe: Recipe) -> int:
+    """Return how many nearest cells a run looks for, whatever it needs them for.
+
+    Among equally near cells, which ones are found may depend on how many are looked for; so the
+    graph, all sentences and a single one look for as many.
+    """
+    return max(recipe.n_neighbors, recipe.n_sentence_neighbors)
+
+
+def read_tissue(adata: AnnData, recipe: Recipe, cancel: CancelToken | None = None) -> Tissue:
+    """Read everything from the data that the sentences and the graph are made of.
+
+    Quick where there are cell types, since nothing of the expression is read then; else they
+    are found in it (see :func:`~.marker_types.find_types`).
 
     Parameters
     ----------
@@ -113,11 +127,14 @@ def read_tissue(adata: AnnData, recipe: Recipe) -> Tissue:
         The data; only read.
     recipe
         The resolved recipe (see :func:`~.resolve.resolve`).
+    cancel
+        Checked while cell types are found.
 
     Raises
     ------
     UserError
-        When there are no usable positions, or a column does not exist.
+        When there are no usable positions, a column does not exist, or cell types are to be
+        found in a matrix that cannot be used.
     """
     coords = positions(adata)
     left_out = np.full(adata.n_obs, "", object)
@@ -129,19 +146,21 @@ def read_tissue(adata: AnnData, recipe: Recipe) -> Tissue:
     naming = neighbors
     if recipe.neighbors_across_sections and library is not None:
         naming = NeighborIndex(coords)
-    types, found, notices = _types(adata, recipe, left_out)
-    names = list(recipe.obs_features)
-    if recipe.neighbors_in == "graph" and recipe.cell_type_key is not None:
-        names = [recipe.cell_type_key, *(n for n in names if n != recipe.cell_type_key)]
+    types, notices = _types(adata, recipe, left_out, cancel)
+    features = [obs_feature(adata.obs, name) for name in recipe.obs_features]
+    if recipe.neighbors_in == "graph":
+        own = recipe.cell_type_key or FOUND_TYPE
+        features = [feature for feature in features if feature.name != own]
+        codes, names = types.codes.astype(np.int32), tuple(types.categories)
+        features.insert(0, Feature(own, codes, names))
     return Tissue(
         neighbors=neighbors,
         naming=naming,
         types=types,
-        features=tuple(obs_feature(adata.obs, name) for name in names),
+        features=tuple(features),
         left_out=left_out,
-        n_searched=max(recipe.n_neighbors, recipe.n_sentence_neighbors),
         library=library,
-        types_found=found,
+        types_found=recipe.cell_type_key is None,
         notices=notices,
     )
 
@@ -206,16 +225,23 @@ def obs_types(obs: pd.DataFrame, name: str) -> pd.Categorical:
 
 
 def _types(
-    adata: AnnData, recipe: Recipe, left_out: np.ndarray
-) -> tuple[pd.Categorical | None, bool, tuple[str, ...]]:
-    """Return the cell types, whether they were found in the expression, and what to say of it."""
-    if recipe.cell_type_key is not None:
-        types = obs_types(adata.obs, recipe.cell_type_key)
-        missing = int(((types.codes < 0) & (left_out == "")).sum())
-        if not missing:
-            return types, False, ()
-        return types, False, (f"{missing:,} cells have no cell type; their neighbours skip them.",)
-    return None, False, ()
+    adata: AnnData, recipe: Recipe, left_out: np.ndarray, cancel: CancelToken | None
+) -> tuple[pd.Categorical, tuple[str, ...]]:
+    """Return the cell types and what to say of them."""
+    if recipe.cell_type_key is None:
+        matrix, genes = expression(adata, recipe.layer)
+        types = find_types(matrix, genes, left_out == "", seed=recipe.seed, cancel=cancel)
+        found = len(types.categories)
+        return types, (
+            f"There are no cell types; {found} found in the expression and named by their marker "
+            "genes stand in.",
+        )
+    types = obs_types(adata.obs, recipe.cell_type_key)
+    missing = int(((types.codes < 0) & (left_out == "")).sum())
+    if not missing:
+        return types, ()
+    cells = "1 cell has" if missing == 1 else f"{missing:,} cells have"
+    return types, (f"{cells} no cell type; the sentences of cells near them skip them.",)
 
 
 def _failed_qc(obs: pd.DataFrame) -> np.ndarray:
