@@ -133,7 +133,7 @@ class Recipe(BaseModel):
         "How many",
         "The number of niches, or 'auto' to take the largest number that is found again reliably "
         "when cells are drawn anew.",
-        names={"auto": "auto", "value": "this many"},
+        names={"auto": "auto", "value": "exactly"},
     )
     clustering: Literal["kmeans", "leiden", "gmm"] = _field(
         "kmeans",

@@ -13,8 +13,17 @@ import pandas as pd
 import psutil
 import pytest
 import scipy.sparse as sp
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit, QScrollArea
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QScrollArea,
+)
+from superqt import QElidingLabel
 
 from napari_cellama.core.events import Finished, Notice, Progress
 from napari_cellama.core.graph import median_neighbor_count, median_neighbor_distance
@@ -324,13 +333,48 @@ def test_a_recipe_goes_to_a_file_and_back(dock, qtbot, tmp_path, monkeypatch):
     assert "not valid JSON" in dock.foot.message.sentence.text()
 
 
-def test_the_dock_never_scrolls_sideways(dock, qtbot):
+@pytest.mark.parametrize(("theme", "width"), [("dark", 1280), ("light", 1920)])
+def test_nothing_is_cut_and_nothing_scrolls_sideways(dock, viewer, session, qtbot, theme, width):
+    viewer.theme = theme
+    viewer.window._qt_window.resize(width, 800)
     dock.form.advanced.expand(animate=False)
     dock.form.editors["model"].value = "someone/some-model"
-    qtbot.wait(50)
-    assert dock.width() <= 420
-    assert dock.form.minimumSizeHint().width() <= dock.scroll.viewport().width()
+    session.message.emit("error", "A sentence that is long enough for two lines. " * 2, "Why.")
+    qtbot.wait(100)
+    assert 340 <= dock.width() <= 420
     assert dock.form.width() == dock.scroll.viewport().width()
+    texts = [*dock.findChildren(QLabel), *dock.findChildren(QPushButton)]
+    shown = [text for text in texts if text.isVisible() and text.text()]
+    assert len(shown) > 30
+    for text in shown:
+        if isinstance(text, QLabel) and text.wordWrap():
+            assert text.height() >= text.heightForWidth(text.width()), text.text()
+        elif not isinstance(text, QElidingLabel) and text.objectName() != "columns":
+            assert text.width() >= text.minimumSizeHint().width(), text.text()
+            assert text.height() >= text.minimumSizeHint().height(), text.text()
+
+
+def test_the_dock_wears_napari_s_theme(dock, viewer, qtbot):
+    sheets = []
+    for theme in ("dark", "light"):
+        viewer.theme = theme
+        sheets.append(dock.styleSheet())
+        assert get_theme(theme).current.as_rgb() in dock.styleSheet()
+        assert "{{" not in dock.styleSheet()
+    assert sheets[0] != sheets[1]
+
+
+def test_a_dock_that_was_closed_hears_nothing_more(dock, viewer, session, qtbot):
+    dock.foot.message.add("warning", "before")
+    viewer.window.remove_dock_widget(dock)
+    dock.deleteLater()
+    QApplication.sendPostedEvents(dock, QEvent.Type.DeferredDelete)
+    session.message.emit("error", "after", "")
+    session.pick_cell(3)
+    viewer.theme = "light"
+    again = open_dock(viewer, qtbot)
+    qtbot.waitUntil(lambda: again.preview.remark.text().startswith("cell 3 · "))
+    assert not again.foot.message.isVisible()
 
 
 # ---- running
@@ -560,5 +604,5 @@ def test_torch_is_never_in_the_windows_process(tmp_path, make_adata):
         timeout=300,
         env={**os.environ, "NAPARI_CONFIG": str(tmp_path / "settings.yaml")},
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr[-3000:]}"
     assert "heavy: []" in done.stdout

@@ -166,7 +166,7 @@ class DataPanel(QWidget):
         with QSignalBlocker(self.tissues):
             self.tissues.clear()
             for item in session.tissues:
-                self.tissues.addItem(summary(item, 30))
+                self.tissues.addItem(summary(item, 38))
                 last = self.tissues.count() - 1
                 whole = summary(item, 1000)
                 self.tissues.setItemData(last, whole, Qt.ItemDataRole.ToolTipRole)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from napari_cellama.recipe import AUTO, Recipe
 from napari_cellama.ui import format as fmt
 
@@ -33,6 +31,8 @@ class Offer:
 
 def column_offers(adata: AnnData) -> Mapping[str, Offer]:
     """Return what the form offers for a tissue's columns and layers, by the Recipe's hints."""
+    from pandas.api.types import is_integer_dtype
+
     from napari_cellama.core.matrix import layer_names
     from napari_cellama.core.resolve import (
         cell_type_columns,
@@ -42,7 +42,7 @@ def column_offers(adata: AnnData) -> Mapping[str, Offer]:
 
     obs = adata.obs
     types = cell_type_columns(obs)
-    whole = [str(name) for name in obs if pd.api.types.is_integer_dtype(obs[name])]
+    whole = [str(name) for name in obs if is_integer_dtype(obs[name])]
     texts = {name: f"{name} ({obs[name].nunique():,})" for name in [*types, *whole]}
     guessed = guess_cell_type_key(obs)
     types.sort(key=lambda name: name != guessed)
