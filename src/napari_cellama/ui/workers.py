@@ -16,6 +16,7 @@ from typing import Any
 
 from napari.qt.threading import GeneratorWorker, create_worker
 
+from napari_cellama.core.embedding import ModelError
 from napari_cellama.core.events import CancelToken
 from napari_cellama.errors import Cancelled, UserError
 
@@ -88,14 +89,14 @@ class JobWorker(GeneratorWorker):
 
 def sentence_of(error: BaseException) -> str:
     """Say in one sentence what went wrong."""
+    if isinstance(error, ModelError):
+        return str(error)
     name = type(error).__name__
     if isinstance(error, MemoryError) or "OutOfMemory" in name:
         return (
             "There was not enough memory; close other programs, or choose fewer genes per cell "
             "or another device, and run again."
         )
-    if getattr(error, "is_sentence", False):
-        return str(error)
     text = " ".join(str(error).split()) or "no more is known"
     return f"Something went wrong that should not have ({name}: {text[:200]})."
 
