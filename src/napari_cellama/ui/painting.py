@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from napari_cellama.errors import UserError, unknown_name
 from napari_cellama.ui.tissue import Coloring
@@ -241,7 +240,9 @@ def _is_continuous(tissue: Tissue, name: str) -> bool:
     column = tissue.snapshot.obs.get(name)
     if column is None or name in tissue.labels:
         return False
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    return is_numeric_dtype(column) and not is_bool_dtype(column)
 
 
 def _shade_labels(tissue: Tissue, name: str) -> Shading:

@@ -13,10 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_cellama.core.graph import median_neighbor_distance
-from napari_cellama.core.resolve import guess_library_key
-from napari_cellama.core.tissue import obs_feature, positions
-
 if TYPE_CHECKING:
     from anndata import AnnData
 
@@ -108,6 +104,8 @@ def place(adata: AnnData) -> Placement:
     UserError
         When there are no usable positions.
     """
+    from napari_cellama.core.tissue import positions
+
     coords = positions(adata)
     cells = np.flatnonzero(np.isfinite(coords).all(axis=1))
     coords = coords[cells]
@@ -168,6 +166,9 @@ def _overlap(low: np.ndarray, high: np.ndarray) -> bool:
 
 def _sections(adata: AnnData) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Return (n,) section codes and the sections' names; ``None`` where there is one section."""
+    from napari_cellama.core.resolve import guess_library_key
+    from napari_cellama.core.tissue import obs_feature
+
     key = guess_library_key(adata.obs, adata.uns)
     if key is None:
         return None, ()
@@ -177,6 +178,8 @@ def _sections(adata: AnnData) -> tuple[np.ndarray | None, tuple[str, ...]]:
 
 def _diameter(adata: AnnData, coords: np.ndarray, codes: np.ndarray | None) -> float:
     """Return the size of a point, in the coordinates' unit."""
+    from napari_cellama.core.graph import median_neighbor_distance
+
     distance = median_neighbor_distance(coords, _NEIGHBOR, codes)
     if not np.isfinite(distance) or distance <= 0:
         extent = float(np.ptp(coords, axis=0).max()) if len(coords) else 0.0

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 
 from napari_cellama.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
     from napari_cellama.core.result import NicheResult
@@ -48,6 +48,8 @@ class LabelSet:
     @classmethod
     def from_column(cls, key: str, column: pd.Series, colors: tuple[str, ...]) -> LabelSet:
         """Return the labels of an obs column, with the given colours, one a category."""
+        import pandas as pd
+
         categories = pd.Categorical(column)
         return cls(
             key,
@@ -67,6 +69,8 @@ class LabelSet:
 
     def categorical(self) -> pd.Categorical:
         """Return the labels as obs stores them."""
+        import pandas as pd
+
         return pd.Categorical.from_codes(self.codes, categories=list(self.names))
 
     def renamed(self, cluster: int, name: str) -> LabelSet:
