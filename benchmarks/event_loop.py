@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import gc
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -100,8 +101,8 @@ class IdleProcess:
 class Stopwatch:
     """Times the gaps between ticks of the event loop, and looks into the long ones."""
 
-    def __init__(self) -> None:
-        from qtpy.QtCore import QTimer
+    def __init__(self, window: Any) -> None:
+        from qtpy.QtCore import QEvent, QTimer
         from vispy.scene import SceneCanvas
 
         self.gaps: list[float] = []
@@ -113,18 +114,31 @@ class Stopwatch:
         self._drawing = 0.0
         # Dumped by a thread that needs no interpreter lock, so also while another holds it.
         self._dumps = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        draw = SceneCanvas._draw_scene
-
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
-            try:
-                return draw(*args, **kwargs)
-            finally:
-                self._drawing += time.perf_counter() - start
-
-        SceneCanvas._draw_scene = timed
+        self._drawing_since = 0.0
+        self._time_drawing(SceneCanvas, "_draw_scene", lambda *_: True)
+        # Qt puts the canvas on the screen in an event of its own.
+        updates = QEvent.Type.UpdateRequest
+        self._time_drawing(type(window), "event", lambda _, event: event.type() == updates)
+        self.collections: list[float] = []
+        gc.callbacks.append(self._on_collection)
         self._timer = QTimer(interval=TICK_MS)
         self._timer.timeout.connect(self._tick)
+
+    def _time_drawing(self, owner: Any, name: str, is_drawing: Callable[..., bool]) -> None:
+        """Count the calls of a method that draw as drawing, those inside another once."""
+        method = getattr(owner, name)
+
+        def timed(*args: Any) -> Any:
+            if self._drawing_since or not is_drawing(*args):
+                return method(*args)
+            self._drawing_since = time.perf_counter()
+            try:
+                return method(*args)
+            finally:
+                self._drawing += time.perf_counter() - self._drawing_since
+                self._drawing_since = 0.0
+
+        setattr(owner, name, timed)
 
     def start(self) -> None:
         """Begin to count."""
@@ -134,7 +148,15 @@ class Stopwatch:
     def stop(self) -> None:
         """Count no more."""
         self._timer.stop()
+        gc.callbacks.remove(self._on_collection)
         faulthandler.cancel_dump_traceback_later()
+
+    def _on_collection(self, phase: str, info: Any) -> None:
+        """Time Python's garbage collections: they hold the interpreter's lock throughout."""
+        if phase == "start":
+            self._collecting = time.perf_counter()
+        else:
+            self.collections.append(time.perf_counter() - self._collecting)
 
     def _tick(self) -> None:
         now = time.perf_counter()
@@ -150,7 +172,7 @@ class Stopwatch:
         """Return what the threads were doing when a tick was late, and how often."""
         self._dumps.seek(0)
         dumps = self._dumps.read().split("Timeout (")[1:]
-        return Counter(_innermost(dump) for dump in dumps if "_draw_scene" not in dump)
+        return Counter(_innermost(dump) for dump in dumps if "in timed" not in dump)
 
 
 def _innermost(dump: str) -> str:
@@ -208,6 +230,7 @@ def main() -> None:
     from napari_cellama.recipe import Recipe
     from napari_cellama.ui.attach import session_of
     from napari_cellama.ui.launch import view
+    from napari_cellama.ui.panel import main_window
     from napari_cellama.ui.workers import Ended, Failed, Stopped
 
     if not arguments.model:
@@ -218,7 +241,7 @@ def main() -> None:
     for _ in range(50):  # until everything that opening set off is done
         QApplication.processEvents()
         time.sleep(0.02)
-    watch, idle, stages, last = Stopwatch(), IdleProcess(), {}, []
+    watch, idle, stages, last = Stopwatch(main_window(viewer)), IdleProcess(), {}, []
 
     def on_event(job: Any, event: Any) -> None:
         if isinstance(event, Progress):
@@ -282,6 +305,10 @@ def report(
                 f"{busy[longest]:.1f} ms"
             )
     print(f"drawing: longest {max(watch.drawn) * 1000:.0f} ms, in all {sum(watch.drawn):.1f} s")
+    print(
+        f"garbage collections: longest {max(watch.collections, default=0) * 1000:.0f} ms, in all "
+        f"{sum(watch.collections):.1f} s"
+    )
     for where, times in watch.seen().most_common(8):
         print(f"  late by the clock ({times} times) with the threads in {where}")
     return float(gaps.max())
