@@ -12,14 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_cellama.core.matrix import row_chunks
+from napari_cellama.core.ranking import gene_ranking, top_genes
 from napari_cellama.core.resolve import resolve
 from napari_cellama.core.sentences import (
     build_views,
     cell_sentences,
-    gene_ranking,
     joined_texts,
     sentence_of,
-    top_genes,
 )
 from napari_cellama.core.tissue import read_tissue
 from napari_cellama.errors import UserError

@@ -12,6 +12,7 @@ from napari_cellama.core.events import CancelToken
 
 if TYPE_CHECKING:
     import pandas as pd
+    from sklearn.cluster import KMeans
 
 Method = Literal["kmeans", "leiden", "gmm"]
 
@@ -21,6 +22,8 @@ MINI_BATCH_ABOVE = 200_000
 #: where there are many cells, since those differ less.
 _STARTS = range(5, 31)
 _STARTED_CELLS = 600_000
+#: Iterations between two looks at the cancel token, and how many such legs a start may take.
+_LEG, _MOST_LEGS = 20, 15
 #: Cells that the choice of a number looks at, at most.
 _CHOICE_CELLS = 5_000
 _CHOICE_DRAWS = 6
@@ -227,7 +230,7 @@ def _kmeans(
     features: np.ndarray, n_clusters: int, seed: int, cancel: CancelToken | None
 ) -> np.ndarray:
     """Return the best of several k-means fits."""
-    from sklearn.cluster import KMeans, MiniBatchKMeans
+    from sklearn.cluster import MiniBatchKMeans
 
     large = len(features) > MINI_BATCH_ABOVE
     starts = 3 if large else min(max(_STARTED_CELLS // len(features), _STARTS[0]), _STARTS[-1])
@@ -242,10 +245,29 @@ def _kmeans(
                     n_clusters, batch_size=16_384, n_init=3, random_state=state
                 ).fit(features)
             else:
-                model = KMeans(n_clusters, n_init=1, tol=1e-6, random_state=state).fit(features)
+                model = _converged(features, n_clusters, state, cancel)
             if best is None or model.inertia_ < best.inertia_:
                 best = model
     return best.labels_
+
+
+def _converged(
+    features: np.ndarray, n_clusters: int, seed: int, cancel: CancelToken | None
+) -> KMeans:
+    """Return one start of k-means, run in legs so that a cancel is heard on the way."""
+    from sklearn.cluster import KMeans
+
+    centres = "k-means++"
+    for _ in range(_MOST_LEGS):
+        model = KMeans(
+            n_clusters, init=centres, n_init=1, max_iter=_LEG, tol=1e-6, random_state=seed
+        ).fit(features)
+        if model.n_iter_ < _LEG:
+            break
+        if cancel is not None:
+            cancel.check()
+        centres = model.cluster_centers_
+    return model
 
 
 def _gaussian_mixture(features: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,7 +12,9 @@ from napari_cellama.core.graph import row_normalized
 from napari_cellama.core.result import View
 
 #: Vectors, or rows of the graph, that are worked on at a time.
-_CHUNK = 65_536
+_CHUNK = 16_384
+#: Components of less than this share of the largest's variance are rounding.
+_NOISE = 1e-6
 
 
 def niche_representation(
@@ -22,7 +24,23 @@ def niche_representation(
     n_hops: int = 2,
     cancel: CancelToken | None = None,
 ) -> np.ndarray:
-    """Place every cell in niche space.
+    """Place every cell in niche space; see :func:`placing`, which tells how far it is."""
+    steps = placing(views, connectivities, n_components, n_hops, cancel)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def placing(
+    views: Sequence[View],
+    connectivities: sp.spmatrix,
+    n_components: int = 30,
+    n_hops: int = 2,
+    cancel: CancelToken | None = None,
+) -> Generator[tuple[int, int], None, np.ndarray]:
+    """Place every cell in niche space, step by step.
 
     Each view's embeddings are reduced to their principal components over the cells and scaled
     to unit mean square, so that the views weigh the same; side by side they are averaged
@@ -41,24 +59,33 @@ def niche_representation(
     cancel
         Checked between chunks.
 
+    Yields
+    ------
+    done, total
+        Steps.
+
     Returns
     -------
     numpy.ndarray
         (n, p) float32; NaN rows for cells that lack a sentence. p is at least 1.
     """
+    total = len(views) + n_hops
     kept = np.all([view.index >= 0 for view in views], axis=0)
-    parts = [principal_components(view, kept, n_components, cancel) for view in views]
-    features = np.concatenate(
-        [part[view.index[kept]] for part, view in zip(parts, views, strict=True)], axis=1
-    )
+    parts = []
+    for done, view in enumerate(views, 1):
+        components = principal_components(view, kept, n_components, cancel)
+        parts.append(components[view.index[kept]])
+        yield done, total
+    features = np.concatenate(parts, axis=1)
     if not features.shape[1]:  # every cell reads the same
         features = np.zeros((int(kept.sum()), 1), np.float32)
     if n_hops:
         # Only cells with sentences have something to give to an average.
         graph = connectivities.tocsr()
         graph = row_normalized(graph if kept.all() else graph[kept][:, kept])
-        for _ in range(n_hops):
-            features = averaged(graph, features, cancel)
+    for hop in range(n_hops):
+        features = averaged(graph, features, cancel)
+        yield len(views) + hop + 1, total
     placed = np.full((len(kept), features.shape[1]), np.nan, np.float32)
     placed[kept] = features
     return placed
@@ -93,12 +120,13 @@ def principal_components(
     mean, covariance = _moments(vectors, weights, cancel)
     variances, axes = np.linalg.eigh(covariance)
     order = np.argsort(variances)[::-1][:n_components]
-    order = order[variances[order] > 1e-9]  # below float32's noise on unit vectors
+    order = order[variances[order] > max(_NOISE * variances.max(), 1e-9)]
     if not len(order):
         return np.zeros((len(vectors), 0), np.float32)
     axes = axes[:, order] / np.sqrt(variances[order].sum())
     # An axis' sign is arbitrary; fixing it makes runs alike on every machine.
     axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(len(order))])
+    axes, mean = axes.astype(np.float32), mean.astype(np.float32)
     reduced = np.empty((len(vectors), len(order)), np.float32)
     for start in range(0, len(vectors), _CHUNK):
         if cancel is not None:
@@ -111,15 +139,19 @@ def principal_components(
 def _moments(
     vectors: np.ndarray, weights: np.ndarray, cancel: CancelToken | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weighted mean (d,) and covariance (d, d) of the vectors, in float64."""
+    """Return the weighted mean (d,) and covariance (d, d) of the vectors.
+
+    Multiplied in float32, chunk by chunk, and added up in float64.
+    """
     chunks = range(0, len(vectors), _CHUNK)
     mean = sum(weights[i : i + _CHUNK] @ vectors[i : i + _CHUNK] for i in chunks)
     covariance = np.zeros((vectors.shape[1],) * 2)
     for start in chunks:
         if cancel is not None:
             cancel.check()
-        centred = vectors[start : start + _CHUNK] - mean
-        covariance += (centred * weights[start : start + _CHUNK, None]).T @ centred
+        centred = vectors[start : start + _CHUNK] - mean.astype(np.float32)
+        centred *= np.sqrt(weights[start : start + _CHUNK, None]).astype(np.float32)
+        covariance += centred.T @ centred
     return mean, covariance
 
 

@@ -9,6 +9,11 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.spatial import cKDTree
 
+from napari_cellama.core.events import CancelToken
+
+#: Cells that are looked up at a time.
+_CHUNK = 100_000
+
 
 class NeighborIndex:
     """K-d trees over the cells that have a position, one a section, kept for many queries.
@@ -41,9 +46,14 @@ class NeighborIndex:
         return np.array([len(cells) for cells in self._cells], np.int64)
 
     def nearest(
-        self, n_neighbors: int, cells: np.ndarray | None = None
+        self,
+        n_neighbors: int,
+        cells: np.ndarray | None = None,
+        cancel: CancelToken | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the nearest cells of ``cells`` (all by default), never a cell itself.
+
+        ``cancel`` is checked between chunks.
 
         Returns
         -------
@@ -59,9 +69,12 @@ class NeighborIndex:
         for code, members in enumerate(self._cells):
             rows = np.flatnonzero((self.section[cells] == code) & self.has_position[cells])
             count = min(n_neighbors, len(members) - 1)
-            if len(rows) and count > 0:
-                found = self._nearest_in(code, cells[rows], count)
-                index[rows, :count], distance[rows, :count] = found
+            for start in range(0, len(rows) if count > 0 else 0, _CHUNK):
+                if cancel is not None:
+                    cancel.check()
+                some = rows[start : start + _CHUNK]
+                found = self._nearest_in(code, cells[some], count)
+                index[some, :count], distance[some, :count] = found
         return index, distance
 
     def _nearest_in(self, code: int, cells: np.ndarray, count: int) -> tuple[np.ndarray, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from napari_cellama.core import notices
 from napari_cellama.core.clustering import choose_n_clusters, cluster, margin_confidence
-from napari_cellama.core.context import niche_representation
+from napari_cellama.core.context import placing
 from napari_cellama.core.describe import neighbor_enrichment
 from napari_cellama.core.encoder import Encoder, EncoderInfo
 from napari_cellama.core.events import CancelToken, Event, Finished, Notice, Progress, Stage
@@ -21,9 +21,10 @@ from napari_cellama.core.graph import graph_of_neighbors, radius_graph
 from napari_cellama.core.matrix import expression
 from napari_cellama.core.palette import niche_colors
 from napari_cellama.core.provenance import provenance
+from napari_cellama.core.ranking import gene_ranking
 from napari_cellama.core.resolve import refuse_more_niches, resolve
 from napari_cellama.core.result import NicheResult, View
-from napari_cellama.core.sentences import build_views, gene_ranking
+from napari_cellama.core.sentences import build_views
 from napari_cellama.core.slots import fingerprint
 from napari_cellama.core.tissue import NO_GENE, Tissue, n_searched, read_tissue
 from napari_cellama.errors import UserError
@@ -69,10 +70,11 @@ def run(
     yield journal.enter("Reading")
     resolved = resolve(adata, recipe)
     tissue = read_tissue(adata, resolved, journal.cancel)
+    cells = fingerprint(adata)
     yield from journal.tell(notices.about_data(adata, resolved, tissue))
 
     yield journal.enter("Graph")
-    connectivities, distances, nearest = _graph(adata, resolved, tissue)
+    connectivities, distances, nearest = _graph(adata, resolved, tissue, journal.cancel)
     yield from journal.tell(notices.about_neighbors(resolved, tissue))
 
     yield journal.enter("Sentences")
@@ -94,32 +96,21 @@ def run(
     yield from journal.tell(_since(heard, encoder.notices))
 
     yield journal.enter("Context")
-    # CELLama's own form has the neighbours in the sentence and nothing is averaged.
-    hops = 0 if resolved.neighbors_in == "sentence" else resolved.n_hops
-    space = niche_representation(views, connectivities, resolved.n_components, hops, journal.cancel)
+    space = yield from _in_context(views, connectivities, resolved, journal.cancel)
 
     yield journal.enter("Clustering")
     found, resolved, stability = _niches(space[left_out == ""], resolved, journal.cancel)
     yield from journal.tell(notices.about_clusters(_number(recipe), int(found.max()) + 1))
     journal.leave()
+    record = provenance(recipe, resolved, info, tissue, views, journal.seconds, journal.notices)
     result = _result(resolved, tissue, views, space, found, left_out, connectivities)
     yield Finished(
         replace(
             result,
             distances=distances,
             notices=tuple(journal.notices),
-            fingerprint=fingerprint(adata),
-            provenance=provenance(
-                recipe,
-                resolved,
-                info,
-                tissue,
-                views,
-                share_cut=share_cut,
-                stability=stability,
-                seconds=journal.seconds,
-                notices=np.array(journal.notices, object),
-            ),
+            provenance={**record, "share_cut": share_cut, "stability": stability},
+            fingerprint=cells,
         )
     )
 
@@ -153,7 +144,7 @@ class _Journal:
 
 
 def _graph(
-    adata: AnnData, recipe: Recipe, tissue: Tissue
+    adata: AnnData, recipe: Recipe, tissue: Tissue, cancel: CancelToken
 ) -> tuple[sp.csr_matrix, sp.csr_matrix, np.ndarray | None]:
     """Return the graph to average over, and the nearest cells where one search finds both."""
     if recipe.use_existing_graph:
@@ -163,7 +154,7 @@ def _graph(
         return connectivities, sp.csr_matrix(empty if distances is None else distances), None
     if recipe.radius is not None:
         return *radius_graph(tissue.neighbors, recipe.radius), None
-    nearest, distance = tissue.neighbors.nearest(n_searched(recipe))
+    nearest, distance = tissue.neighbors.nearest(n_searched(recipe), cancel=cancel)
     near = slice(recipe.n_neighbors)
     graph = graph_of_neighbors(nearest[:, near], distance[:, near])
     return *graph, nearest if tissue.naming is tissue.neighbors else None
@@ -213,7 +204,7 @@ def _since(heard: list[str], notices: list[str]) -> list[str]:
 
 def _embedded(
     views: tuple[View, ...], encoder: Encoder, info: EncoderInfo, cancel: CancelToken
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, tuple[View, ...]]:
     """Embed all views' sentences, yield how far it is, and return the views with vectors."""
     sentences = [text for view in views for text in view.sentences]
     vectors = np.empty((len(sentences), info.dim), np.float32)
@@ -229,6 +220,21 @@ def _embedded(
     ends = np.cumsum([len(view.sentences) for view in views])[:-1]
     parts = np.split(vectors, ends)
     return tuple(replace(view, vectors=part) for view, part in zip(views, parts, strict=True))
+
+
+def _in_context(
+    views: tuple[View, ...], connectivities: sp.csr_matrix, recipe: Recipe, cancel: CancelToken
+) -> Generator[Progress, None, np.ndarray]:
+    """Yield how far it is, and return the cells' places in niche space."""
+    # CELLama's own form has the neighbours in the sentence and nothing is averaged.
+    hops = 0 if recipe.neighbors_in == "sentence" else recipe.n_hops
+    steps = placing(views, connectivities, recipe.n_components, hops, cancel)
+    while True:
+        try:
+            done, total = next(steps)
+        except StopIteration as end:
+            return end.value
+        yield Progress("Context", done, total, "steps")
 
 
 def _niches(

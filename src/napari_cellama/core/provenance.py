@@ -33,7 +33,8 @@ def provenance(
     info: EncoderInfo,
     tissue: Tissue,
     views: Sequence[View],
-    **more: Any,
+    seconds: dict[str, float],
+    notices: Sequence[str],
 ) -> dict[str, Any]:
     """Return a run's record, of plain values that h5ad and zarr can hold.
 
@@ -45,8 +46,10 @@ def provenance(
         What embedded the sentences.
     tissue, views
         What the run read; hashed.
-    **more
-        Further entries.
+    seconds
+        How long each stage took.
+    notices
+        What the user was told.
     """
     return {
         "recipe": resolved.to_json(),
@@ -59,7 +62,8 @@ def provenance(
         "cell_types_found": tissue.types_found,
         "n_sentences": {view.name: len(view.sentences) for view in views},
         "views": np.array([view.name for view in views], object),
-        **more,
+        "seconds": seconds,
+        "notices": np.array(notices, object),
     }
 
 

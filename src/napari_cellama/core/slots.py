@@ -28,6 +28,8 @@ UNS = "cellama"
 GRAPH_SOURCE = "napari-cellama"
 #: Above this many cells "auto" does not store the dense embedding.
 MOST_CELLS_STORED = 2_000_000
+#: Cells whose embedding is put together at a time.
+_CHUNK = 8_192
 
 
 def apply_result(result: NicheResult, adata: AnnData) -> list[str]:
@@ -132,9 +134,15 @@ def side_by_side(views: tuple[View, ...]) -> np.ndarray:
 
     NaN where a cell was left out.
     """
-    return np.concatenate([view.dense() for view in views], axis=1) / np.float32(
-        np.sqrt(len(views))
-    )
+    width, scale = views[0].vectors.shape[1], np.float32(1 / np.sqrt(len(views)))
+    joined = np.empty((len(views[0].index), width * len(views)), np.float32)
+    for number, view in enumerate(views):
+        block = joined[:, number * width : (number + 1) * width]
+        for start in range(0, len(joined), _CHUNK):
+            index = view.index[start : start + _CHUNK]
+            block[start : start + _CHUNK] = view.vectors[index] * scale
+        block[view.index < 0] = np.nan
+    return joined
 
 
 def fingerprint(adata: AnnData) -> str:
