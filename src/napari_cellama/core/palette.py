@@ -9,9 +9,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from scipy.spatial.distance import cdist
 
 #: Not selected or not known, everywhere.
 GREY = "#808080"
+#: Where every palette begins: the hues of Tableau's ten, which matplotlib and scanpy users know,
+#: without their grey, which means "not known" here.
+_FAMILIAR = (
+    "#1f77b4",
+    "#ff7f0e",
+    "#2ca02c",
+    "#d62728",
+    "#9467bd",
+    "#8c564b",
+    "#e377c2",
+    "#bcbd22",
+    "#17becf",
+)
+#: Lightness and chroma, in OKLab, of the colours that follow: none glaring, none near grey.
+_LIGHTNESS, _CHROMA = (0.50, 0.86), (0.06, 0.17)
 #: Up to how many categories colours are dealt out by who is next to whom.
 _MOST_ARRANGED = 100
 
@@ -19,8 +35,9 @@ _MOST_ARRANGED = 100
 def distinct_palette(n: int) -> tuple[str, ...]:
     """Return n colours that differ as much as possible, from each other, grey, black and white.
 
-    Each colour is the one farthest, in the OKLab space (Ottosson 2020), from all before it, among
-    saturated sRGB colours of middle lightness; so a shorter palette is the start of a longer.
+    After nine familiar ones, each colour is the one farthest, in the OKLab space (Ottosson 2020),
+    from all before it, among sRGB colours of middle lightness and chroma; so a shorter palette is
+    the start of a longer.
 
     Parameters
     ----------
@@ -127,20 +144,22 @@ def colors_of(column: pd.Series, uns: Mapping[str, Any]) -> tuple[str, ...]:
 
 @lru_cache
 def _farthest(n: int) -> tuple[str, ...]:
-    """Return n colours by farthest-first traversal."""
-    steps = np.linspace(0, 255, 24).round().astype(int)
+    """Return n colours: the familiar ones, then by farthest-first traversal."""
+    steps = np.linspace(0, 255, 32).round().astype(int)
     rgb = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
     look = oklab(rgb / 255)
     chroma = np.hypot(look[:, 1], look[:, 2])
-    usable = (look[:, 0] > 0.42) & (look[:, 0] < 0.88) & (chroma > 0.06)
+    usable = (look[:, 0] > _LIGHTNESS[0]) & (look[:, 0] < _LIGHTNESS[1])
+    usable &= (chroma > _CHROMA[0]) & (chroma < _CHROMA[1])
     rgb, look = rgb[usable], look[usable]
-    avoided = oklab(np.array([[0.0] * 3, [1.0] * 3, list(_rgb(GREY))]))
-    nearest = np.sqrt(np.square(look[:, None] - avoided[None]).sum(axis=2)).min(axis=1)
-    chosen: list[int] = [int(np.argmin(np.abs(rgb - np.array([31, 119, 180])).sum(axis=1)))]
-    for _ in range(min(n, len(rgb)) - 1):
-        nearest = np.minimum(nearest, np.sqrt(np.square(look - look[chosen[-1]]).sum(axis=1)))
-        chosen.append(int(nearest.argmax()))
-    return tuple("#{:02x}{:02x}{:02x}".format(*rgb[i]) for i in chosen)
+    avoided = [(0.0, 0.0, 0.0), (1.0, 1.0, 1.0), _rgb(GREY), *map(_rgb, _FAMILIAR)]
+    nearest = cdist(look, oklab(np.array(avoided))).min(axis=1)
+    palette = list(_FAMILIAR)
+    while len(palette) < n:
+        chosen = int(nearest.argmax())
+        palette.append("#{:02x}{:02x}{:02x}".format(*rgb[chosen]))
+        nearest = np.minimum(nearest, np.linalg.norm(look - look[chosen], axis=1))
+    return tuple(palette)
 
 
 def _rgb(color: str) -> tuple[float, float, float]:
