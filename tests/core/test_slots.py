@@ -113,11 +113,16 @@ def test_columns_of_the_users_stay(tissue, encoder) -> None:
 
 def test_a_taken_key_is_refused(tissue, encoder, result) -> None:
     tissue.obs["niche"] = "mine"
-    with pytest.raises(UserError, match="'niche' that no run here wrote"):
+    with pytest.raises(UserError, match="obs already has 'niche', which no run here wrote"):
         finish(tissue, RECIPE, encoder)
-    with pytest.raises(UserError, match="'niche' that no run here wrote"):
+    with pytest.raises(UserError, match="obs already has 'niche', which no run here wrote"):
         result.apply(tissue)
     assert (tissue.obs["niche"] == "mine").all()
+    tissue.obsm["X_domain"] = np.zeros((300, 2))
+    with pytest.raises(UserError, match="obsm already has 'X_domain'"):
+        finish(tissue, RECIPE.replace(key_added="domain"), encoder)
+    with pytest.raises(UserError, match="cannot be stored as 'spatial'"):
+        finish(tissue, RECIPE.replace(key_added="spatial"), encoder)
 
 
 def test_other_cells_are_refused(tissue, result) -> None:

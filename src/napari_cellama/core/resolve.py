@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from napari_cellama.core.matrix import expression
+from napari_cellama.core.slots import refuse_taken
 from napari_cellama.core.tissue import obs_feature, positions
 from napari_cellama.errors import UserError, unknown_name
 from napari_cellama.recipe import AUTO, Recipe
@@ -100,7 +101,7 @@ def resolve(adata: AnnData, recipe: Recipe) -> Recipe:
             "There is no graph in obsp['spatial_connectivities'] to use; build one (e.g. with "
             "squidpy) or untick 'Use existing graph'."
         )
-    _refuse_taken_key(adata, recipe.key_added)
+    refuse_taken(adata, recipe.key_added)
     return recipe.replace(cell_type_key=cell_type_key, library_key=library_key)
 
 
@@ -213,15 +214,4 @@ def _refuse_type_column(obs: pd.DataFrame, name: str | None) -> None:
         raise UserError(
             f"The obs column {name!r} holds measurements (e.g. {values.iloc[0]:g}), not cell "
             "types; choose a column of categories, or none."
-        )
-
-
-def _refuse_taken_key(adata: AnnData, key: str) -> None:
-    """Refuse to write niches over a column that no earlier run of ours wrote."""
-    from napari_cellama.core.slots import is_ours
-
-    if key in adata.obs and not is_ours(adata, f"obs/{key}"):
-        raise UserError(
-            f"obs already has a column {key!r} that no run here wrote; give the niches another "
-            "name ('Store as', key_added)."
         )

@@ -28,6 +28,8 @@ UNS = "cellama"
 GRAPH_SOURCE = "napari-cellama"
 #: Above this many cells "auto" does not store the dense embedding.
 MOST_CELLS_STORED = 2_000_000
+#: Names that cannot be a run's key, since their slots are other things'.
+_RESERVED = ("spatial", "cellama", "cell_sentence", "qc_pass", "qc_reason")
 #: Cells whose embedding is put together at a time.
 _CHUNK = 8_192
 
@@ -58,15 +60,11 @@ def apply_result(result: NicheResult, adata: AnnData) -> list[str]:
     Raises
     ------
     UserError
-        When the cells are not those of the run, or ``obs[key]`` belongs to something else.
+        When the cells are not those of the run, or a name of the key's is taken.
     """
     _refuse_other_cells(result, adata)
     key, recipe = result.key, recipe_of(result)
-    if key in adata.obs and not is_ours(adata, f"obs/{key}"):
-        raise UserError(
-            f"obs already has a column {key!r} that no run here wrote; give the niches another "
-            "name ('Store as', key_added)."
-        )
+    refuse_taken(adata, key)
     names = slot_names(adata, key)
     written = [
         _put(adata, f"obs/{key}", result.labels),
@@ -83,6 +81,23 @@ def apply_result(result: NicheResult, adata: AnnData) -> list[str]:
     written += _put_quality(result, adata)
     _put_provenance(result, adata, written)
     return [*written, f"uns/{UNS}"]
+
+
+def refuse_taken(adata: AnnData, key: str) -> None:
+    """Refuse to write niches over what no earlier run wrote, or where other slots have theirs.
+
+    Raises
+    ------
+    UserError
+        Saying what is taken.
+    """
+    advice = "give the niches another name ('Store as', key_added)."
+    if key in _RESERVED:
+        raise UserError(f"Niches cannot be stored as {key!r}, which has another meaning; {advice}")
+    for slot in (f"obs/{key}", f"obs/{key}_confidence", f"obsm/X_{key}"):
+        place, name = slot.split("/", 1)
+        if name in getattr(adata, place) and not is_ours(adata, slot):
+            raise UserError(f"{place} already has {name!r}, which no run here wrote; {advice}")
 
 
 def slot_names(adata: AnnData, key: str) -> dict[str, str]:
@@ -207,7 +222,8 @@ def _put_graph(result: NicheResult, adata: AnnData, names: dict[str, str]) -> li
 
 def _put_quality(result: NicheResult, adata: AnnData) -> list[str]:
     """Flag the cells left out, unless quality control has its say already."""
-    if "qc_pass" in adata.obs and not is_ours(adata, "obs/qc_pass"):
+    slots = ("qc_pass", "qc_reason")
+    if any(name in adata.obs and not is_ours(adata, f"obs/{name}") for name in slots):
         return []
     reason = pd.Categorical(result.left_out.astype(str))
     return [
