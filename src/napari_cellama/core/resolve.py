@@ -62,6 +62,7 @@ _OTHER_NAMES = re.compile(
 )
 #: More categories than this are names of cells, not of types.
 _MOST_TYPES = 200
+_MOST_SECTIONS = 1_000
 #: Rows that tell what kind of values a column has.
 _GLANCED_ROWS = 5_000
 
@@ -140,7 +141,7 @@ def guess_library_key(obs: pd.DataFrame, uns: Mapping[str, Any] | None = None) -
     """
     spatial = (uns or {}).get("spatial")
     images = {str(name) for name in spatial} if isinstance(spatial, Mapping) else set()
-    most = max(2, len(obs) // 10)
+    most = max(2, min(_MOST_SECTIONS, len(obs) // 10))
     columns = [
         name
         for name in map(str, obs.columns)
