@@ -312,12 +312,13 @@ def _make_folder(folder: Path) -> None:
 
 
 def _show(adata: AnnData) -> None:
-    """Open the window and stay until it is closed."""
+    """Open the window on the niches and stay until it is closed."""
     import napari
 
+    from napari_cellama.ui.attach import session_of
     from napari_cellama.ui.launch import view
 
-    view(adata)
+    session_of(view(adata, name="sample tissue")).show_clusters("niche")
     napari.run()
 
 

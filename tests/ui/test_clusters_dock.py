@@ -154,7 +154,7 @@ def test_a_row_has_swatch_name_size_share_and_neighbours(dock, session):
 
 
 def test_a_run_brings_its_own_neighbours(qtbot, dock, session):
-    session._take_result(session.active, niche_result(session.active))
+    session.take_result(session.active, niche_result(session.active))
     assert rows(dock) == ["1", "2", "3"]
     assert session.jobs.current(SLOT) is None  # they are in the result
     assert dock.model.neighbors(0) == ["Fibroblast", "T cell"]
@@ -215,7 +215,7 @@ def test_without_cell_types_there_is_a_dash(qtbot, viewer, add_dock, make_adata)
 
 
 def test_cells_without_a_label_are_said_and_belong_to_no_row(qtbot, dock, session):
-    session._take_result(session.active, niche_result(session.active))
+    session.take_result(session.active, niche_result(session.active))
     assert dock.title.text() == "3 clusters · 20 cells without a label"
     assert dock.model.sizes.sum() == 100
     click(qtbot, dock, 2)
@@ -331,7 +331,7 @@ def test_a_cluster_without_cells_cannot_stay_selected(qtbot, dock, session):
 
 
 def test_a_name_is_edited_by_double_click(real_window, qtbot, dock, session):
-    session._take_result(session.active, niche_result(session.active))
+    session.take_result(session.active, niche_result(session.active))
     place = place_of(dock, 0)
     qtbot.mouseClick(dock.table.viewport(), LEFT, pos=place)
     qtbot.mouseDClick(dock.table.viewport(), LEFT, pos=place)
@@ -346,7 +346,7 @@ def test_a_name_is_edited_by_double_click(real_window, qtbot, dock, session):
 
 
 def test_a_name_is_edited_by_key(qtbot, dock, session):
-    session._take_result(session.active, niche_result(session.active))
+    session.take_result(session.active, niche_result(session.active))
     click(qtbot, dock, 1)
     qtbot.keyClick(dock.table, Qt.Key.Key_F2)
     type_name(qtbot, dock, "Randzone ü")
@@ -355,7 +355,7 @@ def test_a_name_is_edited_by_key(qtbot, dock, session):
 
 @pytest.mark.parametrize(("name", "said"), [("2", "already named '2'"), ("   ", "cannot be empty")])
 def test_a_name_that_cannot_be_is_refused_in_a_sentence(qtbot, dock, session, name, said):
-    session._take_result(session.active, niche_result(session.active))
+    session.take_result(session.active, niche_result(session.active))
     click(qtbot, dock, 0)
     qtbot.keyClick(dock.table, Qt.Key.Key_F2)
     type_name(qtbot, dock, name)
@@ -387,7 +387,7 @@ def test_renaming_a_column_of_the_users_leaves_theirs(qtbot, dock, session):
 def test_another_colour_is_chosen_for_a_cluster(
     real_window, qtbot, viewer, dock, session, monkeypatch, way
 ):
-    session._take_result(session.active, niche_result(session.active))
+    session.take_result(session.active, niche_result(session.active))
     asked = []
 
     def choose(color, parent, title):
@@ -436,7 +436,7 @@ def test_coloring_by_a_gene_and_back(real_window, qtbot, viewer, dock, session):
 
 
 def test_coloring_by_columns(qtbot, dock, session):
-    session._take_result(session.active, niche_result(session.active))
+    session.take_result(session.active, niche_result(session.active))
     session.color_by(Coloring("obs", "area"))
     assert dock.legend.bar.isVisible()
     session.color_by(Coloring("obs", "celltype"))
@@ -458,14 +458,14 @@ def test_a_gene_before_the_genes_are_read_is_refused_in_a_sentence(qtbot, dock, 
 
 
 def test_labels_are_runs_first_then_columns(dock, session):
-    session._take_result(session.active, niche_result(session.active))
+    session.take_result(session.active, niche_result(session.active))
     texts = [dock.labels.itemText(i) for i in range(dock.labels.count())]
     assert texts == ["niche", "celltype"]
     assert dock.labels.currentText() == "niche"
 
 
 def test_choosing_labels_shows_them(qtbot, dock, session):
-    session._take_result(session.active, niche_result(session.active))
+    session.take_result(session.active, niche_result(session.active))
     dock.labels.setFocus()
     qtbot.keyClick(dock.labels, Qt.Key.Key_Down)
     assert session.active.clusters == "celltype"
@@ -592,7 +592,7 @@ def test_names_are_elided_but_told_whole(qtbot):
 
 
 def test_copy_table_puts_csv_on_the_clipboard(qtbot, dock, session):
-    session._take_result(session.active, niche_result(session.active))
+    session.take_result(session.active, niche_result(session.active))
     session.rename_cluster(0, 'margin, "outer"')
     dock.table.sortByColumn(Column.COLOR, Qt.SortOrder.DescendingOrder)
     qtbot.mouseClick(dock.foot.copy_button, LEFT)

@@ -7,21 +7,22 @@ long runs as a job, whose result is applied here only if the job is still the cu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from psygnal import Signal
 
-from napari_cellama.core.events import CancelToken, Finished, Notice
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import Recipe
+from napari_cellama.ui import tasks
 from napari_cellama.ui.tissue import Coloring, LabelSet, Tissue
-from napari_cellama.ui.workers import Ended, Failed, Job, Jobs
+from napari_cellama.ui.workers import Job, Jobs
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from napari_cellama.core.result import NicheResult
 
 Level = Literal["info", "warning", "error"]
@@ -79,7 +80,7 @@ class Session:
         self.tissues_changed.emit()
         self.activate(tissue)
         if not tissue.has_matrix:
-            self._read_matrix(tissue)
+            tasks.read_matrix(self, tissue)
 
     def remove_tissue(self, tissue: Tissue) -> None:
         """Let go of a tissue whose layer was removed; a run on it is cancelled."""
@@ -97,25 +98,8 @@ class Session:
             self.active = tissue
             self.active_changed.emit(tissue)
 
-    def _read_matrix(self, tissue: Tissue) -> None:
-        """Read the whole file in the background; positions and obs are on screen meanwhile."""
-
-        def events(token: CancelToken) -> Iterator[Any]:
-            from napari_cellama.io.readers import read
-
-            adata = read(tissue.source)
-            token.check()
-            yield adata
-
-        def on_event(job: Job, event: Any) -> None:
-            if isinstance(event, Failed):
-                self.message.emit("error", event.sentence, event.details)
-            elif not isinstance(event, Ended) and hasattr(event, "n_obs"):
-                self._take_matrix(tissue, event)
-
-        self.jobs.start(f"matrix {tissue.id}", f"Reading {tissue.name}", events, on_event)
-
-    def _take_matrix(self, tissue: Tissue, adata: Any) -> None:
+    def take_matrix(self, tissue: Tissue, adata: AnnData) -> None:
+        """Take the whole of a tissue whose positions and obs were read before."""
         if tissue not in self.tissues:
             return
         if adata.n_obs != tissue.n_obs or not adata.obs_names.equals(tissue.snapshot.obs_names):
@@ -213,31 +197,14 @@ class Session:
         """Start a run on the active tissue; a run at work is cancelled and becomes stale."""
         tissue = self._need_tissue()
         self.need_matrix(tissue)
-        snapshot = tissue.snapshot
-
-        def events(token: CancelToken) -> Iterator[Any]:
-            from napari_cellama.api import run_events
-
-            return run_events(snapshot, recipe, cancel=token)
-
-        def on_event(job: Job, event: Any) -> None:
-            if isinstance(event, Finished):
-                self._take_result(tissue, event.result)
-            elif isinstance(event, Notice):
-                self.message.emit("warning", event.text, "")
-            elif isinstance(event, Failed):
-                self.message.emit("error", event.sentence, event.details)
-            self.job_event.emit(job, event)
-
-        job = self.jobs.start("run", "Finding niches", events, on_event)
-        self.job_started.emit(job)
-        return job
+        return tasks.run(self, tissue, recipe)
 
     def cancel(self) -> None:
         """Cancel the run; what was painted before stays."""
         self.jobs.cancel("run")
 
-    def _take_result(self, tissue: Tissue, result: NicheResult) -> None:
+    def take_result(self, tissue: Tissue, result: NicheResult) -> None:
+        """Take a run's result, and show it if its tissue is still the active one."""
         if tissue not in self.tissues:
             return
         labels = LabelSet(
@@ -268,25 +235,7 @@ class Session:
         """Save the active tissue with everything in its slots to .h5ad or .zarr, as a job."""
         tissue = self._need_tissue()
         self.need_matrix(tissue)
-        adata = tissue.assemble()
-
-        def events(token: CancelToken) -> Iterator[Any]:
-            from napari_cellama.io.writers import write
-
-            write(adata, path, overwrite=overwrite)
-            return iter(())
-
-        def on_event(job: Job, event: Any) -> None:
-            if isinstance(event, Failed):
-                self.message.emit("error", event.sentence, event.details)
-            elif isinstance(event, Ended):
-                tissue.saved = True
-                self.message.emit("info", f"Saved to {path}.", "")
-            self.job_event.emit(job, event)
-
-        job = self.jobs.start("save", f"Saving {Path(path).name}", events, on_event)
-        self.job_started.emit(job)
-        return job
+        return tasks.save(self, tissue, path, overwrite)
 
     def close(self) -> None:
         """Cancel all jobs and forget every listener, as the window closes."""

@@ -147,6 +147,9 @@ class Tissue:
 
     def __post_init__(self) -> None:
         self.selection = np.zeros(self.n_obs, bool)
+        # The niches of an earlier run are there to be looked at and edited.
+        runs = self.snapshot.uns.get("cellama", {}).get("runs", {})
+        self.clusters = next((key for key in reversed(runs) if key in self.snapshot.obs), None)
 
     @classmethod
     def from_adata(cls, adata: AnnData, name: str = "cells") -> Tissue:
@@ -186,8 +189,10 @@ class Tissue:
 
     def is_ours(self, key: str) -> bool:
         """Whether the label set of that key came from a run, not from the user's own column."""
-        made = self.snapshot.uns.get("cellama", {})
-        return key in self.results or key not in self.snapshot.obs or key in made
+        from napari_cellama.core.slots import is_ours
+
+        made_here = key in self.results or key not in self.snapshot.obs
+        return made_here or is_ours(self.snapshot, f"obs/{key}")
 
     def assemble(self) -> AnnData:
         """Return a new AnnData: the snapshot with all results and label sets in their slots."""
