@@ -244,6 +244,14 @@ def test_a_click_highlights_the_cluster_and_fades_the_rest(
     assert dock.foot.count.text() == f"{chosen.sum()} of 120 cells selected"
 
 
+def test_drawing_a_selected_row_makes_qt_complain_of_nothing(
+    real_window, qtbot, qtlog, dock, session
+):
+    click(qtbot, dock, 1)
+    dock.grab()
+    assert [record.message for record in qtlog.records if "QPainter" in record.message] == []
+
+
 def test_ctrl_and_shift_take_several_rows(qtbot, dock, session):
     click(qtbot, dock, 0)
     click(qtbot, dock, 2, keys=CTRL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QModelIndex, QRect, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QFontMetrics, QPainter
+from qtpy.QtGui import QColor, QFontMetrics, QIcon, QPainter
 from qtpy.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
 #: The remark at a row's right.
@@ -53,6 +53,7 @@ def draw_background(
     delegate.initStyleOption(bare, index)
     bare.text = ""
     bare.features &= ~QStyleOptionViewItem.ViewItemFeature.HasDecoration
+    bare.icon = QIcon()  # the style paints it, decoration or not, and warns when it has no room
     style = bare.widget.style()
     style.drawControl(QStyle.ControlElement.CE_ItemViewItem, bare, painter, bare.widget)
 
