@@ -113,10 +113,18 @@ class Hands:
         layer, placement = layers.layer_of(tissue), layers.placement_of(tissue)
         point = int(np.flatnonzero(placement.cells == cell)[0])
         y, x = layer.data_to_world(layer.data[point])[-2:]
-        center = np.asarray(self.viewer.camera.center)[-2:]
+        center = np.asarray(self.viewer.scene.camera.center)[-2:]
         height, width = self.canvas.height(), self.canvas.width()
-        dy, dx = (np.array([y, x]) - center) * self.viewer.camera.zoom
+        dy, dx = (np.array([y, x]) - center) * self.viewer.scene.camera.zoom
         return QPoint(round(width / 2 + dx), round(height / 2 + dy))
+
+    def sees_all(self) -> bool:
+        """Whether every cell lies on the canvas."""
+        layer = layers_of(self.viewer).layer_of(session_of(self.viewer).active)
+        low, high = np.asarray(layer.extent.world)[:, -2:]
+        size = np.array([self.canvas.height(), self.canvas.width()]) / self.viewer.scene.camera.zoom
+        center = np.asarray(self.viewer.scene.camera.center)[-2:]
+        return bool((low >= center - size / 2).all() and (high <= center + size / 2).all())
 
     def click_cell(self, cell: int) -> None:
         """Click a cell on the tissue."""
@@ -207,8 +215,7 @@ def test_from_the_menu_to_the_saved_file(
     niches = _dock(hands, NichesDock)
     qtbot.waitUntil(lambda: "Top gene" in said(niches.preview), timeout=20_000)
     first = said(niches.preview)
-    hands.press(hands.viewer.window._qt_viewer.viewerButtons.resetViewButton)
-    hands.settle()
+    assert hands.sees_all(), "the tissue is cut off where the dock took its room"
     hands.click_cell(original.n_obs // 2)
     assert tissue.picked == original.n_obs // 2
     qtbot.waitUntil(lambda: said(niches.preview) != first, timeout=10_000)

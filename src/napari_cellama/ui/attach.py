@@ -44,4 +44,4 @@ def _close_with_window(viewer: Viewer, session: Session) -> None:
     window = main_window(viewer)
     if window is not None:
         window.destroyed.connect(session.close)
-        PanelKeeper(window)
+        PanelKeeper(viewer, window)

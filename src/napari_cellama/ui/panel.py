@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
+import numpy as np
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QDockWidget, QMainWindow
 
@@ -29,8 +31,9 @@ class PanelKeeper(QObject):
     napari puts docks that are opened from its menus one below the other.
     """
 
-    def __init__(self, window: QMainWindow) -> None:
+    def __init__(self, viewer: Viewer, window: QMainWindow) -> None:
         super().__init__(window)
+        self._viewer = weakref.ref(viewer)
         self._window = window
         self._added: list[QDockWidget] = []
         self._is_fitted = False
@@ -60,6 +63,23 @@ class PanelKeeper(QObject):
         if added and not self._is_fitted:
             self._is_fitted = True  # from now on the width is the user's
             fit(self._window, added)
+            # The canvas has its new size once the layout has been done, in the next turn.
+            QTimer.singleShot(0, self._refit)
+
+    def _refit(self) -> None:
+        """Show all of the tissue beside the panel, unless the user has moved the view."""
+        viewer = self._viewer()
+        if viewer is not None and _is_centred(viewer):
+            viewer.fit_to_view()
+
+
+def _is_centred(viewer: Viewer) -> bool:
+    """Whether the view is centred on the layers, as it is until the user moves it."""
+    if not viewer.layers:
+        return False
+    low, high = np.asarray(viewer.layers.extent.world)[:, -2:]
+    off = np.abs(np.asarray(viewer.scene.camera.center)[-2:] - (low + high) / 2)
+    return bool((off <= 0.02 * (high - low).max()).all())
 
 
 def our_docks(window: QMainWindow) -> list[QDockWidget]:

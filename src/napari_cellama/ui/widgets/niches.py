@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from napari_cellama.ui.tissue import Tissue
 
-_WIDTH, _NARROWEST = 364, 360
+_WIDTH, _NARROWEST = 364, 340
 _AIR = 6  #: between the form and its scroll bar
 
 
