@@ -25,7 +25,6 @@ from napari_cellama.ui.widgets.clusters import ClustersDock
 from napari_cellama.ui.widgets.niches import NichesDock
 
 N_CELLS = 600
-N_NICHES = 6
 #: The embedding of 600 cells' sentences on two cores, and the whole section for the pictures.
 RUN_TIMEOUT_MS = 300_000
 
@@ -50,6 +49,12 @@ def section(request: pytest.FixtureRequest, shared_data: Path, tmp_path: Path) -
     path = tmp_path / "osmFISH cortex.h5ad"
     adata.write_h5ad(path)
     return path
+
+
+@pytest.fixture
+def n_niches(request: pytest.FixtureRequest) -> int:
+    """Return how many niches to ask for: the whole section has 11 regions."""
+    return 11 if request.config.getoption("--screenshots") else 6
 
 
 class Hands:
@@ -196,7 +201,12 @@ def _dock(hands: Hands, kind: type[QWidget]) -> QWidget:
 
 
 def test_from_the_menu_to_the_saved_file(
-    hands: Hands, qtbot, section: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hands: Hands,
+    qtbot,
+    section: Path,
+    n_niches: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     original = ad.read_h5ad(section)
     session = session_of(hands.viewer)
@@ -227,7 +237,6 @@ def test_from_the_menu_to_the_saved_file(
     number = niches.form.editors["n_clusters"]
     number.word.native.setFocus()
     qtbot.keyClick(number.word.native, Qt.Key.Key_Down)
-    n_niches = 11 if "cortex" in str(hands.pictures) else N_NICHES
     hands.type_number(number.number.native, n_niches)
     assert niches.form.recipe().n_clusters == n_niches
     hands.press(niches.foot.run_button)

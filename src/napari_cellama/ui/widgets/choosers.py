@@ -17,7 +17,7 @@ from napari_cellama.ui import format as fmt
 Choices = Sequence[tuple[str, Any]]
 
 _LONGEST = 28  #: characters of a button that are shown; the tooltip has them all
-_ARROW_WIDTH = 38  #: what a combo box needs beside its text
+_ARROW_WIDTH = 46  #: what a combo box needs beside its text
 
 
 class Choice(ComboBox):
