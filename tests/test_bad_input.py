@@ -185,7 +185,7 @@ def test_unusable_data(tmp_path, capsys, change, sentence):
         ({"radius": -1}, ["--radius=-1"], "radius cannot be"),
         ({"device": "tpu"}, ["--device", "tpu"], "device cannot be 'tpu'"),
         ({"neighbors_in": "air"}, ["--neighbors-in", "air"], "neighbors_in cannot be 'air'"),
-        ({"key_added": "celltype"}, ["--key-added", "celltype"], "already has a column 'celltype'"),
+        ({"key_added": "celltype"}, ["--key-added", "celltype"], "already has 'celltype'"),
     ],
 )
 @pytest.mark.usefixtures("no_model")

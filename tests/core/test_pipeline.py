@@ -255,7 +255,7 @@ def _one_type(adata):
 
 def _repeated_names(adata):
     adata.obs_names = [f"cell{i // 2}" for i in range(60)]
-    return {}, "30 cells have a name that another has, too"
+    return {}, "60 cells have a name that another has, too"
 
 
 def _negative_values(adata):

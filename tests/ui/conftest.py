@@ -29,14 +29,6 @@ COLORS = ("#e41a1c", "#377eb8", "#4daf4a", "#984ea3")
 GENES = ("CD3E", "MS4A1", "COL1A1", "PECAM1", "ACTB", "GAPDH")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Make warnings that our own modules cause errors, in the tests of the window."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.filterwarnings("error:::napari_cellama"))
-
-
 @pytest.fixture
 def make_adata() -> Callable[..., ad.AnnData]:
     """Return a maker of small tissues: a jittered grid of cells, 10 units apart."""

@@ -305,7 +305,9 @@ def test_a_click_on_the_tissue_selects_the_row(real_window, qtbot, viewer, dock,
     layer = layers_of(viewer).layer_of(session.active)
     canvas = viewer.window._qt_viewer.canvas.native
     middle = np.array([canvas.height(), canvas.width()]) / 2
-    offset = (layer.data[cell] - np.array(viewer.camera.center[-2:])) * viewer.camera.zoom
+    offset = (
+        layer.data[cell] - np.array(viewer.scene.camera.center[-2:])
+    ) * viewer.scene.camera.zoom
     y, x = (middle + offset).round().astype(int)
     qtbot.mouseMove(canvas, QPoint(int(x), int(y)))
     qtbot.mouseClick(canvas, LEFT, pos=QPoint(int(x), int(y)))

@@ -279,6 +279,14 @@ def test_the_preview_follows_clicks(dock, viewer, session, tissue, canvas, qtbot
     assert "'cell57'" in dock.preview.remark.toolTip()
 
 
+def test_before_any_click_the_preview_shows_a_cell_that_takes_part(dock, viewer, qtbot, make_adata):
+    other = make_adata(90)
+    other.obsm["spatial"][:5] = np.nan
+    show(viewer, Tissue.from_adata(other, "other"))
+    qtbot.waitUntil(lambda: dock.preview.remark.text().startswith("cell 5 · "), timeout=10_000)
+    assert preview_text(dock).startswith("Top genes are")
+
+
 def test_the_preview_follows_the_form_and_counts_tokens(dock, qtbot, adata):
     from napari_cellama.core.resolve import resolve
     from napari_cellama.core.sentences import sentence_of

@@ -21,7 +21,7 @@ def about_data(adata: AnnData, recipe: Recipe, tissue: Tissue) -> list[str]:
     """Say what is odd about the cells, and where results will go that find their place taken."""
     notices = list(tissue.notices)
     if not adata.obs_names.is_unique:
-        repeated = int(adata.obs_names.duplicated().sum())
+        repeated = int(adata.obs_names.duplicated(keep=False).sum())
         notices.append(
             f"{_cells(repeated)} {_have(repeated)} a name that another has, too; cells are "
             "matched by their position in the data, not by name."

@@ -140,8 +140,12 @@ class CellWriter:
         """Let go of the tissue, e.g. because another one is shown."""
         self._tissue = (None, None, None)
 
-    def write(self, adata: AnnData, recipe: Recipe, cell: int, token: CancelToken) -> CellText:
+    def write(
+        self, adata: AnnData, recipe: Recipe, cell: int | None, token: CancelToken
+    ) -> CellText:
         """Return a cell's sentences under a recipe, as the run would write them.
+
+        Where no cell was chosen, they are the first's that is not left out.
 
         Raises
         ------
@@ -155,6 +159,8 @@ class CellWriter:
         token.check()
         tissue = self._read(adata, resolved)
         token.check()
+        if cell is None:
+            cell = int((tissue.left_out == "").argmax())
         sentences = sentence_of(adata, resolved, cell, tissue)
         tokens, limit = self._count(recipe.model, [text for _, text in sentences])
         left_out = "" if sentences else tissue.left_out[cell] or "no expressed gene"

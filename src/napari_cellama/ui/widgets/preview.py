@@ -42,7 +42,7 @@ class SentencePreview(QFrame):
         self.setObjectName("preview")
         self.setToolTip(
             "What the language model reads of a cell. Click another cell on the tissue to see its "
-            "sentence; before that, it is the first cell's."
+            "sentence; before that, it is that of the first cell that takes part."
         )
         self._session, self._recipe = session, recipe
         self._writer = CellWriter()
@@ -77,7 +77,7 @@ class SentencePreview(QFrame):
             except UserError as error:
                 self._say(str(error))
                 return
-            adata, cell, writer = tissue.snapshot, tissue.picked or 0, self._writer
+            adata, cell, writer = tissue.snapshot, tissue.picked, self._writer
             self._inquiry.ask(lambda token: writer.write(adata, recipe, cell, token))
 
     def _on_other_tissue(self, tissue: Tissue | None) -> None:
