@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -90,3 +95,22 @@ def test_confidence_is_the_margin() -> None:
     assert confidence[1] > confidence[0] > confidence[4]
     assert margin_confidence(features, np.zeros(6, int)).tolist() == [1] * 6
     assert margin_confidence(np.zeros((4, 2)), np.array([0, 0, 1, 1])).tolist() == [0] * 4
+
+
+def test_one_thread_holds_for_what_is_imported_later():
+    script = """
+from napari_cellama.core.clustering import one_thread
+with one_thread():
+    import sklearn.cluster
+    from threadpoolctl import threadpool_info
+    print([pool["num_threads"] for pool in threadpool_info()])
+"""
+    threads = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | threads,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(json.loads(done.stdout)) == {1}

@@ -339,6 +339,8 @@ def _count_distinct(features: np.ndarray, n_clusters: int | None) -> int | None:
 
 def one_thread() -> AbstractContextManager:
     """Keep to one thread: with several, the order of sums, so their last digit, is chance."""
+    # Only libraries that are loaded already can be kept to one thread.
+    import sklearn.cluster  # noqa: F401
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(limits=1)
