@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # What typer's parser raises; its class has moved between versions, its method has not.
         if not hasattr(error, "format_message"):
             raise
-        return _refuse(f"{error.format_message()} See napari-cellama --help.")
+        return _refuse(f"{error.format_message().rstrip('.')}. See napari-cellama --help.")
     if code == 130:
         print("Cancelled; nothing was written.", file=sys.stderr)
     return code if isinstance(code, int) else 0

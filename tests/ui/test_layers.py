@@ -8,12 +8,15 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
+from napari_cellama.core.result import NicheResult
 from napari_cellama.errors import UserError
 from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.layers import layer_data, show, tissue_of
 from napari_cellama.ui.placement import place, side_by_side
 from napari_cellama.ui.tissue import Coloring, Tissue
+from napari_cellama.ui.view import is_in_view
 
 
 def rgb_of(color):
@@ -339,6 +342,49 @@ def test_two_tissues_are_picked_and_activated_apart(viewer, session, tissue, mak
     assert second.picked is None
     viewer.layers.selection.active = layer
     assert session.active is second
+
+
+def test_a_tissue_that_is_opened_elsewhere_is_brought_into_view(viewer, session, make_adata):
+    far = Tissue.from_adata(make_adata(40, seed=1), "far away")
+    far.snapshot.obsm["spatial"] = far.snapshot.obsm["spatial"] + [50_000.0, 0]
+    layer = show(viewer, far)
+    assert session.active is far
+    assert is_in_view(viewer, layer)
+    first = session.tissues[0]
+    session.activate(first)
+    assert is_in_view(viewer, layers_of(viewer).layer_of(first))
+
+
+def test_a_view_that_shows_the_tissue_is_left_alone(viewer, session, tissue, make_adata):
+    beside = Tissue.from_adata(make_adata(40, seed=1), "beside")
+    zoom = viewer.scene.camera.zoom
+    show(viewer, beside)
+    session.activate(tissue)
+    assert viewer.scene.camera.zoom == zoom
+
+
+def test_a_result_is_painted_although_another_tissue_is_active(viewer, session, tissue, make_adata):
+    show(viewer, Tissue.from_adata(make_adata(40, seed=1), "second"))
+    assert session.active is not tissue
+    n = tissue.n_obs
+    nothing = sp.csr_matrix((n, n))
+    result = NicheResult(
+        key="niche",
+        labels=pd.Categorical.from_codes(np.arange(n) % 2, ["1", "2"]),
+        colors=("#ff0000", "#00ff00"),
+        confidence=np.ones(n, np.float32),
+        representation=np.zeros((n, 2), np.float32),
+        views=(),
+        connectivities=nothing,
+        distances=nothing,
+        composition=pd.DataFrame(index=["1", "2"]),
+        left_out=np.full(n, "", object),
+    )
+    session.take_result(tissue, result)
+    colors = layers_of(viewer).layer_of(tissue).face_color
+    np.testing.assert_allclose(colors[:2, :3], [[1, 0, 0], [0, 1, 0]])
+    session.activate(tissue)
+    assert session.clusters.key == "niche"
 
 
 def test_removing_the_layer_closes_the_tissue_and_renaming_does_not(viewer, session, tissue):

@@ -25,7 +25,7 @@ from napari_cellama.core.ranking import gene_ranking
 from napari_cellama.core.resolve import refuse_more_niches, resolve
 from napari_cellama.core.result import NicheResult, View
 from napari_cellama.core.sentences import build_views
-from napari_cellama.core.slots import fingerprint
+from napari_cellama.core.slots import fingerprint, refuse_taken
 from napari_cellama.core.tissue import NO_GENE, Tissue, n_searched, read_tissue
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import AUTO, Recipe
@@ -69,6 +69,7 @@ def run(
     journal = _Journal(cancel or CancelToken())
     yield journal.enter("Reading")
     resolved = resolve(adata, recipe)
+    refuse_taken(adata, resolved.key_added)
     tissue = read_tissue(adata, resolved, journal.cancel)
     cells = fingerprint(adata)
     yield from journal.tell(notices.about_data(adata, resolved, tissue))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from napari_cellama.core.matrix import expression
-from napari_cellama.core.slots import refuse_taken
 from napari_cellama.core.tissue import obs_feature, positions
 from napari_cellama.errors import UserError, unknown_name
 from napari_cellama.recipe import AUTO, Recipe
@@ -83,7 +82,7 @@ def resolve(adata: AnnData, recipe: Recipe) -> Recipe:
     ------
     UserError
         When the data or the recipe cannot be used: too few cells, no genes, no positions, an
-        unknown column or layer, more niches than cells, a name that is taken.
+        unknown column or layer, more niches than cells.
     """
     _refuse_size(adata, recipe)
     expression(adata, recipe.layer)
@@ -102,7 +101,6 @@ def resolve(adata: AnnData, recipe: Recipe) -> Recipe:
             "There is no graph in obsp['spatial_connectivities'] to use; build one (e.g. with "
             "squidpy) or untick 'Use existing graph'."
         )
-    refuse_taken(adata, recipe.key_added)
     return recipe.replace(cell_type_key=cell_type_key, library_key=library_key)
 
 

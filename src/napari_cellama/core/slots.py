@@ -91,7 +91,7 @@ def refuse_taken(adata: AnnData, key: str) -> None:
     UserError
         Saying what is taken.
     """
-    advice = "give the niches another name ('Store as', key_added)."
+    advice = "give the niches another name ('Store as' under Advanced, or key_added)."
     if key in _RESERVED:
         raise UserError(f"Niches cannot be stored as {key!r}, which has another meaning; {advice}")
     for slot in (f"obs/{key}", f"obs/{key}_confidence", f"obsm/X_{key}"):

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
@@ -85,11 +86,22 @@ def check_writable(path: str | Path, overwrite: bool = False) -> Path:
     if not folder.is_dir():
         problem = "is not a folder" if folder.exists() else "does not exist; create it first"
         raise UserError(f"{path} cannot be written: {folder} {problem}.")
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not _takes_files(folder):
         raise UserError(f"{path} cannot be written: the folder {folder} is not writable for you.")
     if path.exists() or path.is_symlink():
         _check_replaceable(path, overwrite)
     return path
+
+
+def _takes_files(folder: Path) -> bool:
+    """Whether a file can be made in a folder; permissions alone do not tell everywhere."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return False
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def _check_replaceable(path: Path, overwrite: bool) -> None:

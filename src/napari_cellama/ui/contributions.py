@@ -31,7 +31,22 @@ def read_layers(path: str) -> list[LayerData]:
     UserError
         When the file or its positions cannot be used, in one sentence.
     """
-    return layer_data(open_tissue(path))
+    return _shown(open_tissue(path))
+
+
+def _shown(tissue: Tissue) -> list[LayerData]:
+    """Return a tissue's layers, for a viewer that has a session to take them in.
+
+    Without one there would be no scale bar, and clicks would do nothing, until a dock is opened.
+    """
+    import napari
+
+    from napari_cellama.ui.attach import session_of
+
+    data = layer_data(tissue)
+    if (viewer := napari.current_viewer()) is not None:
+        session_of(viewer)
+    return data
 
 
 def open_tissue(path: str | Path) -> Tissue:
@@ -96,7 +111,7 @@ def sample_tissue() -> list[LayerData]:
     from napari_cellama import sample
 
     adata = _in_background(lambda _: sample.tissue(), "Making the sample tissue")
-    return layer_data(Tissue("sample tissue", adata))
+    return _shown(Tissue("sample tissue", adata))
 
 
 def sample_merfish() -> list[LayerData]:
@@ -126,7 +141,7 @@ def _downloaded(name: str) -> list[LayerData]:
     path = _in_background(lambda report: fetch_sample(name, report), f"Downloading {name}")
     tissue = open_tissue(path)
     tissue.name = name
-    return layer_data(tissue)
+    return _shown(tissue)
 
 
 def _in_background(work: Callable[[Callable[[int, int], None]], T], title: str) -> T:

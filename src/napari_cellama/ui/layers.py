@@ -12,6 +12,7 @@ import numpy as np
 from napari_cellama.ui.painting import Legend, Shading, shade
 from napari_cellama.ui.placement import Placement, place
 from napari_cellama.ui.tissue import Coloring, Tissue
+from napari_cellama.ui.view import is_in_view
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -202,8 +203,12 @@ class TissueLayers:
         viewer = self._viewer()
         if viewer is None or tissue is None or tissue.id not in self._shown:
             return
+        layer = self._shown[tissue.id].layer
         if tissue_of(viewer.layers.selection.active) is not tissue:
-            viewer.layers.selection.active = self._shown[tissue.id].layer
+            viewer.layers.selection.active = layer
+        # What the docks speak of must be seen; napari shows the first layer and no later one.
+        if len(self._shown) > 1 and not is_in_view(viewer, layer):
+            viewer.fit_to_view(layers=[layer])
 
     # ---- painting
 

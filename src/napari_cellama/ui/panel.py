@@ -5,9 +5,10 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING
 
-import numpy as np
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QDockWidget, QMainWindow
+
+from napari_cellama.ui.view import is_centred
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -69,17 +70,8 @@ class PanelKeeper(QObject):
     def _refit(self) -> None:
         """Show all of the tissue beside the panel, unless the user has moved the view."""
         viewer = self._viewer()
-        if viewer is not None and _is_centred(viewer):
+        if viewer is not None and is_centred(viewer):
             viewer.fit_to_view()
-
-
-def _is_centred(viewer: Viewer) -> bool:
-    """Whether the view is centred on the layers, as it is until the user moves it."""
-    if not viewer.layers:
-        return False
-    low, high = np.asarray(viewer.layers.extent.world)[:, -2:]
-    off = np.abs(np.asarray(viewer.scene.camera.center)[-2:] - (low + high) / 2)
-    return bool((off <= 0.02 * (high - low).max()).all())
 
 
 def our_docks(window: QMainWindow) -> list[QDockWidget]:

@@ -156,12 +156,18 @@ class Session:
 
     def show_clusters(self, key: str) -> None:
         """Show an obs column or a run's niches as clusters, and colour the tissue by them."""
-        tissue = self._need_tissue()
+        self._show(self._need_tissue(), key)
+
+    def _show(self, tissue: Tissue, key: str) -> None:
         tissue.label_set(key)
+        had_selection = tissue.selection.any()
         tissue.clusters = key
-        self.select(np.zeros(tissue.n_obs, bool))
+        tissue.selection = np.zeros(tissue.n_obs, bool)
+        tissue.coloring = Coloring("labels", key)
         self.clusters_changed.emit(tissue)
-        self.color_by(Coloring("labels", key))
+        self.coloring_changed.emit(tissue)
+        if had_selection:
+            self.selection_changed.emit(tissue)
 
     def rename_cluster(self, cluster: int, name: str) -> None:
         """Give a cluster of the shown label set another name."""
@@ -204,7 +210,7 @@ class Session:
         self.jobs.cancel("run")
 
     def take_result(self, tissue: Tissue, result: NicheResult) -> None:
-        """Take a run's result, and show it if its tissue is still the active one."""
+        """Take a run's result and paint it, whether or not its tissue is still the active one."""
         if tissue not in self.tissues:
             return
         labels = LabelSet(
@@ -217,8 +223,7 @@ class Session:
         tissue.labels[result.key] = labels
         tissue.saved = False
         self.labels_changed.emit(tissue, result.key)
-        if tissue is self.active:
-            self.show_clusters(result.key)
+        self._show(tissue, result.key)
 
     # ---- keeping
 

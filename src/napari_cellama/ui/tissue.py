@@ -8,6 +8,7 @@ saved. Values that several docks show (label sets, colouring) are immutable and 
 from __future__ import annotations
 
 import itertools
+import re
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -90,7 +91,15 @@ class LabelSet:
         return replace(self, names=names)
 
     def recolored(self, cluster: int, color: str) -> LabelSet:
-        """Return a copy in which one cluster has another colour (``#rrggbb``)."""
+        """Return a copy in which one cluster has another colour.
+
+        Raises
+        ------
+        UserError
+            When the colour is not ``#rrggbb``.
+        """
+        if not re.fullmatch("#[0-9a-fA-F]{6}", color):
+            raise UserError(f"{color!r} is not a colour; write it as #rrggbb, e.g. #1f77b4.")
         colors = tuple(color if i == cluster else old for i, old in enumerate(self.colors))
         return replace(self, colors=colors)
 
