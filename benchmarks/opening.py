@@ -173,7 +173,7 @@ def main() -> None:
         from napari_cellama.ui.attach import session_of
 
         session = session_of(viewer)
-        session._take_matrix(session.active, read(path))
+        session.take_matrix(session.active, read(path))
         repaint(viewer)
         viewer.close()
     raise SystemExit(0 if ours <= LIMIT_S else 1)
