@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from napari_cellama.ui.tissue import Tissue
 
+#: The smallest window, in pixels, that has room for the docks, where the screen has it.
+_SIZE = (1280, 800)
 _SETTLED_MS = 50
 
 
@@ -109,6 +111,7 @@ def _open_window(tissue: Tissue, docks: bool) -> napari.viewer.Viewer:
     from napari_cellama.ui.attach import session_of
 
     viewer = napari.Viewer(title=f"{tissue.name} – CELLama")
+    _make_room(viewer)
     session_of(viewer)
     for item in data:
         viewer.add_layer(Layer.create(*item))
@@ -117,3 +120,14 @@ def _open_window(tissue: Tissue, docks: bool) -> napari.viewer.Viewer:
     # The canvas has its size only when the docks have theirs.
     QTimer.singleShot(_SETTLED_MS, viewer.reset_view)
     return viewer
+
+
+def _make_room(viewer: napari.viewer.Viewer) -> None:
+    """Enlarge a small window, so that the docks leave the tissue its half of it."""
+    from qtpy.QtCore import QSize
+
+    from napari_cellama.ui.panel import main_window
+
+    if (window := main_window(viewer)) is not None:
+        room = QSize(*_SIZE).boundedTo(window.screen().availableSize())
+        window.resize(window.size().expandedTo(room))
