@@ -1,4 +1,4 @@
-"""Options of the test run."""
+"""Options of the test run, and what keeps it away from the user's own files."""
 
 from __future__ import annotations
 
@@ -11,3 +11,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="run the golden path on the whole section and keep its pictures in DIR",
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_cache_of_the_users(tmp_path_factory):
+    """Whatever embeds outside a test, in a fixture, keeps its vectors in a folder of the run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAPARI_CELLAMA_CACHE", str(tmp_path_factory.mktemp("embeddings")))
+        patch.delenv("NAPARI_CELLAMA_CACHE_GIB", raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def embedding_cache(tmp_path_factory, monkeypatch):
+    """Each test begins with an empty cache: this folder, which does not exist yet."""
+    folder = tmp_path_factory.mktemp("embeddings") / "cache"
+    monkeypatch.setenv("NAPARI_CELLAMA_CACHE", str(folder))
+    return folder

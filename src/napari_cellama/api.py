@@ -146,9 +146,11 @@ def run_events(
         As from :func:`napari_cellama.core.pipeline.run`.
     """
     from napari_cellama.core import pipeline
+    from napari_cellama.io.embedding_cache import shared_cache
 
     encoder = NamedEncoder(recipe.model, recipe.device, recipe.dtype)
-    yield from pipeline.run(adata, recipe, encoder=encoder, cancel=cancel)
+    cache = shared_cache()
+    yield from pipeline.run(adata, recipe, encoder=encoder, cache=cache, cancel=cancel)
 
 
 class NamedEncoder:
@@ -215,7 +217,7 @@ def embed_sentences(
     Parameters
     ----------
     sentences
-        Any texts; equal ones are embedded once.
+        Any texts; equal ones are embedded once, and none that the cache still has.
     model, device, dtype
         As in :class:`Recipe`.
 
@@ -229,15 +231,17 @@ def embed_sentences(
     UserError
         When the input is one text instead of several, or there is no such model or device.
     """
+    from napari_cellama.core.vectors import embed
+    from napari_cellama.io.embedding_cache import shared_cache
+
     if isinstance(sentences, str) or not all(isinstance(text, str) for text in sentences):
         raise UserError('Give a list of texts, as in embed_sentences(["Top gene is CD3E."]).')
-    different, index = np.unique(np.asarray(sentences, dtype=object), return_inverse=True)
-    encoder = NamedEncoder(model, device, dtype)
-    cancel = CancelToken()
-    vectors = np.empty((len(different), encoder.load(cancel).dim), np.float32)
-    for rows, batch in encoder.encode(different.tolist(), cancel):
-        vectors[rows] = batch
-    return vectors[index]
+    steps = embed(sentences, NamedEncoder(model, device, dtype), shared_cache(), CancelToken())
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def plot_overview(

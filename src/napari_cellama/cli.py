@@ -1,4 +1,4 @@
-"""The command line: ``napari-cellama run | demo | open | recipe``.
+"""The command line: ``napari-cellama run | demo | open | recipe | cache``.
 
 Exit codes: 0 done; 1 a fault of this program; 2 bad usage or unusable input, with one line on
 standard error; 130 cancelled, 143 terminated, with nothing written.
@@ -255,6 +255,28 @@ def print_recipe() -> None:
     print(Recipe().to_json())
 
 
+@app.command()
+def cache(
+    action: Annotated[
+        Literal["show", "clear"], typer.Argument(help="What to do with it.")
+    ] = "show",
+) -> None:
+    """Show where embeddings are kept and how much that is, or delete them."""
+    from napari_cellama.io.embedding_cache import shared_cache
+
+    kept = shared_cache()
+    if action == "clear":
+        freed = kept.clear()
+        print(f"{_megabytes(freed)} deleted in {kept.folder}")
+    usage = kept.usage()
+    if action == "show" or usage.n_pieces:
+        files = "file" if usage.n_pieces == 1 else "files"
+        print(
+            f"{_megabytes(usage.n_bytes)} of at most {_megabytes(usage.limit)} in "
+            f"{usage.n_pieces:,} {files} in {usage.folder}"
+        )
+
+
 # ---- what commands share
 
 
@@ -283,6 +305,11 @@ def _summary(result: NicheResult) -> str:
     left_out = int((result.labels.codes < 0).sum())
     text = f"{n_niches} niche{'s' * (n_niches != 1)} in {result.n_obs - left_out:,} cells"
     return text + (f" ({left_out:,} left out)" if left_out else "")
+
+
+def _megabytes(n_bytes: int) -> str:
+    """Return e.g. "1,234.5 MB"."""
+    return f"{n_bytes / 1e6:,.1f} MB"
 
 
 def _run_sample(n_cells: int, report: ProgressReport) -> tuple[AnnData, NicheResult]:

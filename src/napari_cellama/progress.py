@@ -101,6 +101,7 @@ class ProgressReport:
         elif last is not None and done:
             seconds = time.perf_counter() - self._started
             amount = f"{last.total:,} {last.unit}, " if last.unit else ""
+            amount += f"{last.cached:,} of them from the cache, " if last.cached else ""
             note = f" ({last.note})" if last.note else ""
             print(f"{last.stage}: {amount}{seconds:.1f} s{note}", file=self._stream, flush=True)
 
@@ -109,7 +110,9 @@ def _midway(event: Progress, seconds: float) -> str:
     """Say how far a stage is and how long it will take, for a log."""
     if not event.total or not event.done:
         return f"{event.stage}: {seconds:,.0f} s so far"
-    left = seconds * (event.total - event.done) / event.done
+    if event.done == event.cached:  # nothing yet that tells how fast it goes
+        return f"{event.stage}: {event.done:,} of {event.total:,} {event.unit} from the cache"
+    left = seconds * (event.total - event.done) / (event.done - event.cached)
     part = f"{event.done:,} of {event.total:,} {event.unit}".rstrip()
     rest = f"{left:.0f} s" if left < 90 else f"{left / 60:,.0f} min"
     return f"{event.stage}: {part}, {rest} left"

@@ -17,7 +17,13 @@ import numpy as np
 from napari_cellama.core.devices import cpu_name
 from napari_cellama.core.encoder import EncoderInfo
 from napari_cellama.core.events import CancelToken
-from napari_cellama.core.model_files import TokenCounter, model_prompt, weight_files, weights_hash
+from napari_cellama.core.model_files import (
+    TokenCounter,
+    model_prompt,
+    settings_hash,
+    weight_files,
+    weights_hash,
+)
 from napari_cellama.errors import UserError
 
 if TYPE_CHECKING:
@@ -193,6 +199,7 @@ class SentenceEncoder:
                 dtype=dtype,
                 dim=reference.shape[1],
                 max_seq_length=min(model.max_seq_length or 2**31 - 1, 2**31 - 1),
+                settings_sha256=settings_hash(self.folder),
             )
             return
 

@@ -29,6 +29,8 @@ class EncoderInfo:
         Length of an embedding.
     max_seq_length
         The model's token limit; longer sentences are cut.
+    settings_sha256
+        Hash of the rest of what decides a vector: tokenizer, pooling, prompts and limits.
     """
 
     model: str
@@ -38,6 +40,7 @@ class EncoderInfo:
     dtype: str
     dim: int
     max_seq_length: int
+    settings_sha256: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as a plain dict, ready for ``uns``."""

@@ -37,6 +37,8 @@ class Progress:
         means that it is not known.
     note
         A short remark for people, e.g. the name of the GPU.
+    cached
+        How many of those done were there already and took no time, so that rates leave them out.
     """
 
     stage: Stage
@@ -44,6 +46,7 @@ class Progress:
     total: int = 0
     unit: str = ""
     note: str = ""
+    cached: int = 0
 
 
 @dataclass(frozen=True)

@@ -136,8 +136,10 @@ class Child:
         self._outbox.put(None)
 
     def _hand_out(self, kind: str, call: int, *content: Any) -> None:
-        if kind in ("ready", "done"):
+        if kind in ("ready", "moved", "done"):
             self.info, self.notices = content[-2:]
+        if kind == "moved":
+            return
         if call == 0:
             if kind == "error":
                 self.failure = content

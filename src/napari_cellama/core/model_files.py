@@ -12,6 +12,9 @@ import numpy as np
 
 from napari_cellama.errors import UserError
 
+#: Endings of the files that configure a model or hold its vocabulary.
+_SETTINGS = {".json", ".txt", ".model"}
+
 
 class TokenCounter:
     """Counts tokens with the ``tokenizers`` package alone; the tokenizer is read on first use.
@@ -115,6 +118,21 @@ def weights_hash(folder: Path) -> str:
         return hashes.popitem()[1]
     lines = [f"{path.relative_to(folder).as_posix()} {value}\n" for path, value in hashes.items()]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def settings_hash(folder: Path) -> str:
+    """Return the sha256 of all but the weights that decides a vector.
+
+    That is every configuration and vocabulary file of the model and its modules: pooling,
+    prompts, tokenizer, limits. Two folders of equal weights can differ in these.
+    """
+    digest = hashlib.sha256()
+    parts = [folder, *(folder / part["path"] for part in _json(folder / "modules.json", []))]
+    files = {path for part in parts for path in part.glob("*") if path.suffix in _SETTINGS}
+    for path in sorted(files):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    return digest.hexdigest()
 
 
 def max_seq_length(folder: Path) -> int:

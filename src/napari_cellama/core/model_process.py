@@ -13,6 +13,7 @@ and stdout; each begins with its kind and the number of the call it belongs to:
 - to the child: ``encode, call, piece, sentences``; ``count, call, piece, sentences``;
   ``end, call`` (stop working on it, answer when done);
 - from the child: ``ready, 0, info, notices``; ``batch, call, piece, rows, vectors``;
+  ``moved, call, info, notices`` (what follows is computed on another device);
   ``done, call, piece, info, notices``; ``counts, call, counts``; ``ended, call``;
   ``error, call, kind, message, details``.
 """

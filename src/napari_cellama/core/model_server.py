@@ -70,7 +70,11 @@ class _Server:
         if kind == "count":
             self._send("counts", call, encoder.count_tokens(sentences))
             return
+        info = encoder.load(cancel)
         for rows, vectors in encoder.encode(sentences, cancel):
+            if (now := encoder.load(cancel)) != info:  # before what it computes is heard of
+                info = now
+                self._send("moved", call, info, _notices(encoder))
             self._send("batch", call, piece, rows, vectors)
         self._send("done", call, piece, encoder.load(cancel), _notices(encoder))
 

@@ -27,6 +27,7 @@ from napari_cellama.core.result import NicheResult, View
 from napari_cellama.core.sentences import build_views
 from napari_cellama.core.slots import fingerprint, refuse_taken
 from napari_cellama.core.tissue import NO_GENE, Tissue, n_searched, read_tissue
+from napari_cellama.core.vectors import EmbeddingCache, NoCache, embed
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import AUTO, Recipe
 
@@ -38,7 +39,12 @@ _COUNTED_SENTENCES = 5_000
 
 
 def run(
-    adata: AnnData, recipe: Recipe, *, encoder: Encoder, cancel: CancelToken | None = None
+    adata: AnnData,
+    recipe: Recipe,
+    *,
+    encoder: Encoder,
+    cache: EmbeddingCache | None = None,
+    cancel: CancelToken | None = None,
 ) -> Iterator[Event]:
     """Find niches, telling of every step.
 
@@ -50,6 +56,8 @@ def run(
         Every parameter of the run.
     encoder
         Embeds the sentences; made ready when it is needed.
+    cache
+        Where vectors are looked for first and kept as they are made; by default nowhere.
     cancel
         Checked between steps and batches.
 
@@ -66,7 +74,7 @@ def run(
     Cancelled
         When the token says so.
     """
-    journal = _Journal(cancel or CancelToken())
+    journal, cache = _Journal(cancel or CancelToken()), cache or NoCache()
     yield journal.enter("Reading")
     resolved = resolve(adata, recipe)
     refuse_taken(adata, resolved.key_added)
@@ -85,16 +93,17 @@ def run(
     yield from journal.tell(notices.about_genes(negative) + notices.about_left_out(left_out))
 
     yield journal.enter("Model")
-    heard = list(encoder.notices)
+    heard, heard_of_cache = list(encoder.notices), len(cache.notices)
     info = encoder.load(journal.cancel)
     yield Progress("Model", 1, 1, note=f"{info.model} on {info.device_name}")
     share_cut = _share_cut(views, encoder, info)
     yield from journal.tell(notices.about_cut(share_cut, info))
 
     yield journal.enter("Embedding")
-    views = yield from _embedded(views, encoder, info, journal.cancel)
+    views = yield from _embedded(views, encoder, cache, journal.cancel)
     info = encoder.load(journal.cancel)  # what it ran on in the end
-    yield from journal.tell(_since(heard, encoder.notices))
+    told = _since(heard, encoder.notices) + list(cache.notices[heard_of_cache:])
+    yield from journal.tell(told)
 
     yield journal.enter("Context")
     space = yield from _in_context(views, connectivities, resolved, journal.cancel)
@@ -204,20 +213,11 @@ def _since(heard: list[str], notices: list[str]) -> list[str]:
 
 
 def _embedded(
-    views: tuple[View, ...], encoder: Encoder, info: EncoderInfo, cancel: CancelToken
+    views: tuple[View, ...], encoder: Encoder, cache: EmbeddingCache, cancel: CancelToken
 ) -> Generator[Progress, None, tuple[View, ...]]:
     """Embed all views' sentences, yield how far it is, and return the views with vectors."""
     sentences = [text for view in views for text in view.sentences]
-    vectors = np.empty((len(sentences), info.dim), np.float32)
-    done = 0
-    yield Progress("Embedding", 0, len(sentences), "sentences", info.device_name)
-    for rows, batch in encoder.encode(sentences, cancel):
-        cancel.check()
-        vectors[rows] = batch
-        done += len(rows)
-        yield Progress("Embedding", done, len(sentences), "sentences", info.device_name)
-    if done != len(sentences):
-        raise RuntimeError(f"The encoder returned {done} of {len(sentences)} embeddings.")
+    vectors = yield from embed(sentences, encoder, cache, cancel)
     ends = np.cumsum([len(view.sentences) for view in views])[:-1]
     parts = np.split(vectors, ends)
     return tuple(replace(view, vectors=part) for view, part in zip(views, parts, strict=True))

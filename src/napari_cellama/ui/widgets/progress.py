@@ -58,15 +58,16 @@ class Pace:
 
     def _rate(self, event: Progress) -> float | None:
         now = self._clock()
-        if event.stage != self._stage or (self._seen and event.done < self._seen[-1][1]):
+        done = event.done - event.cached
+        if event.stage != self._stage or (self._seen and done < self._seen[-1][1]):
             self._stage = event.stage
             self._seen.clear()
-        self._seen.append((now, event.done))
+        self._seen.append((now, done))
         while now - self._seen[0][0] > _WINDOW_S and len(self._seen) > 2:
             self._seen.popleft()
         then, before = self._seen[0]
-        enough = event.done > before and now - then >= _SETTLED_S
-        return (event.done - before) / (now - then) if enough else None
+        enough = done > before and now - then >= _SETTLED_S
+        return (done - before) / (now - then) if enough else None
 
 
 class ProgressLine(QWidget):
@@ -102,7 +103,8 @@ class ProgressLine(QWidget):
     def show_progress(self, event: Progress) -> None:
         """Show a step of a stage."""
         self._set_text(self._pace.line(event))
-        self.note.setText(event.note if event.total else "")
+        cached = f"{event.cached:,} from the cache" if event.cached else ""
+        self.note.setText(fmt.joined(event.note, cached) if event.total else "")
         self.note.setVisible(bool(self.note.text()))
         # Scaled, because Qt's range ends at 2**31.
         self.bar.setRange(0, 1000 if event.total else 0)
