@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from napari_cellama.core import embedding, model_process
+from napari_cellama.core.batches import CPU_BATCH, GPU_BATCH, batch_end, batch_tokens
 from napari_cellama.core.embedding import ModelError, ModelMemoryError, SentenceEncoder
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.model_files import TokenCounter
@@ -43,7 +44,7 @@ def reference(encoder, sentences):
 @pytest.fixture
 def few(encoder, monkeypatch):
     """The loaded encoder, to be broken by one test."""
-    monkeypatch.setattr(encoder, "_batch_size", 8)
+    monkeypatch.setattr(encoder, "_batch_tokens", 400)
     monkeypatch.setattr(encoder, "_info", encoder._info)
     monkeypatch.setattr(encoder, "_model", encoder._model)
     monkeypatch.setattr(encoder, "notices", [])
@@ -76,13 +77,13 @@ def test_tokens_are_counted_as_the_model_does(encoder, bundled, sentences):
 def test_cancel_between_batches(few, sentences):
     cancel = CancelToken()
     batches = few.encode(sentences, cancel)
-    assert len(next(batches)[0]) == 8
+    assert 1 <= len(next(batches)[0]) < len(sentences)
     cancel.cancel()
     with pytest.raises(Cancelled):
         next(batches)
 
 
-def test_out_of_memory_halves_the_batch_and_loses_nothing(few, sentences, reference, monkeypatch):
+def test_out_of_memory_halves_the_batch_and_loses_nothing(few, monkeypatch):
     import torch
 
     tried = []
@@ -95,9 +96,12 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(few, sentences, refere
         return really_embed(model, texts)
 
     monkeypatch.setattr(embedding, "_embed", cramped)
-    vectors = embed(few, sentences[:10])
-    assert tried == [8, 4, 2, 2, 2, 2, 2]
-    assert (vectors * reference[:10]).sum(axis=1).min() > 0.9999
+    ten = [f"Top genes are MBP, PLP1, and GFAP. {i}" for i in range(10)]
+    few._batch_tokens = 10 * int(few.count_tokens(ten)[0])
+    vectors = embed(few, ten)
+    assert tried == [10, 5, 2, 2, 2, 2, 2]
+    alone = np.stack([few._model.encode(text) for text in ten])
+    assert (vectors * alone).sum(axis=1).min() > 0.9999
 
 
 @pytest.mark.parametrize(
@@ -127,7 +131,7 @@ def test_a_device_that_fails_midway_gives_way_to_the_cpu(few, sentences, referen
         return really_embed(model, texts)
 
     monkeypatch.setattr(embedding, "_embed", failing)
-    few._batch_size = 3
+    few._batch_tokens = 60
     vectors = embed(few, sentences[:6])
     assert (vectors * reference[:6]).sum(axis=1).min() > 0.9999
     assert few.load(CancelToken()).device == "cpu"
@@ -179,12 +183,28 @@ def test_larger_models_take_smaller_batches():
     def batch(parameters, device="cpu"):
         model = torch.nn.Module()
         model.weight = torch.nn.Parameter(torch.empty(parameters, device="meta"))
-        return embedding._batch_size(model, device)
+        return batch_tokens(model, device)
 
-    assert batch(1_000_000) == batch(22_000_000) == 32
-    assert batch(110_000_000) == 7
-    assert batch(8_000_000_000) == 1
-    assert batch(8_000_000_000, "cuda:0") == embedding.GPU_BATCH
+    assert batch(1_000_000) == batch(22_000_000) == CPU_BATCH
+    assert batch(110_000_000) == int(CPU_BATCH * 25 / 110)
+    assert 1 <= batch(8_000_000_000) < 20
+    assert batch(8_000_000_000, "cuda:0") == GPU_BATCH
+
+
+def test_batches_hold_equal_lengths_or_are_a_quarter_full():
+    rng = np.random.default_rng(0)
+    for budget in (1, 50, 400, 4096):
+        lengths = np.sort(rng.integers(3, 120, 300))[::-1].astype(np.int64)
+        start = 0
+        while start < len(lengths):
+            end = batch_end(lengths, start, budget)
+            batch = lengths[start:end]
+            tokens = len(batch) * batch[0]
+            assert len(batch) == 1 or tokens <= budget
+            enough = end == len(lengths) or tokens + batch[0] > budget // 4
+            assert enough, "small batches are slow"
+            assert len(set(batch)) == 1 or (len(batch) - 1) * batch[0] < budget // 4
+            start = end
 
 
 def test_the_child_gives_the_same_vectors_in_bfloat16(bundled, sentences, reference):

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_cellama.core import cpu_attention
+from napari_cellama.core.batches import batch_end, batch_tokens
 from napari_cellama.core.devices import cpu_name
 from napari_cellama.core.encoder import EncoderInfo
 from napari_cellama.core.events import CancelToken
@@ -31,10 +33,6 @@ if TYPE_CHECKING:
 
 #: bfloat16 is taken only if every probe's vector has at least this cosine to float32's.
 MIN_COSINE = 0.998
-#: Sentences a batch. On a CPU a batch must not last long, so that Cancel is heard in time.
-CPU_BATCH, GPU_BATCH = 32, 512
-#: A model of this many parameters does a full batch; larger ones take smaller batches on a CPU.
-CPU_BATCH_PARAMETERS = 25e6
 
 #: Short, usual and long sentences of the kinds that are embedded, to compare precisions on.
 PROBES = (
@@ -113,7 +111,8 @@ class SentenceEncoder:
         self._sha256 = weights_sha256
         self._model: SentenceTransformer | None = None
         self._info: EncoderInfo | None = None
-        self._batch_size = 0
+        self._counter: TokenCounter | None = None
+        self._batch_tokens = 0
 
     def load(self, cancel: CancelToken) -> EncoderInfo:
         """Load the model unless it is there already, and say what it is.
@@ -136,8 +135,9 @@ class SentenceEncoder:
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (rows, vectors) batch by batch, the longest sentences first.
 
-        Sentences of like length share a batch, so that little is computed for padding. Out of
-        memory halves the batch from there on.
+        Sentences of the same number of tokens share a batch, or nearly the same where there are
+        few, so that next to nothing is computed for padding. Out of memory halves the batch from
+        there on.
 
         Raises
         ------
@@ -149,12 +149,15 @@ class SentenceEncoder:
             When the device fails and is the CPU or was asked for.
         """
         self.load(cancel)
-        order = np.argsort([-len(sentence) for sentence in sentences], kind="stable")
-        start = 0
+        lengths = np.clip(self._lengths(sentences), 1, self._info.max_seq_length)
+        order = np.argsort(-lengths, kind="stable")
+        lengths, start = lengths[order], 0
         while start < len(order):
             cancel.check()
-            rows = order[start : start + self._batch_size]
-            vectors = self._try_batch([sentences[row] for row in rows], cancel)
+            end = batch_end(lengths, start, self._batch_tokens)
+            rows = order[start:end]
+            tokens = int(lengths[start]) * len(rows)
+            vectors = self._try_batch([sentences[row] for row in rows], tokens, cancel)
             if vectors is not None:
                 yield rows, vectors
                 start += len(rows)
@@ -162,7 +165,8 @@ class SentenceEncoder:
     def count_tokens(self, sentences: Sequence[str]) -> np.ndarray:
         """Return (len(sentences),) int64: each sentence's length in tokens, uncut."""
         if (self.folder / "tokenizer.json").is_file():
-            return TokenCounter(self.folder).count(sentences)
+            self._counter = self._counter or TokenCounter(self.folder)
+            return self._counter.count(sentences)
         self.load(CancelToken())
         tokenizer = self._model.tokenizer
         prompt = model_prompt(self.folder)
@@ -170,6 +174,13 @@ class SentenceEncoder:
             len(tokenizer(prompt + text, truncation=False)["input_ids"]) for text in sentences
         ]
         return np.array(lengths, np.int64)
+
+    def _lengths(self, sentences: Sequence[str]) -> np.ndarray:
+        """Return (len(sentences),) int64: tokens, or letters where they cannot be counted."""
+        try:
+            return self.count_tokens(sentences)
+        except Exception:  # a tokenizer of its own kind; batches then only have more padding
+            return np.array([len(text) for text in sentences], np.int64)
 
     def _open(self, devices: list[str], cancel: CancelToken) -> None:
         """Put the model onto the first of ``devices`` that works."""
@@ -190,7 +201,7 @@ class SentenceEncoder:
             cancel.check()
             model, dtype = self._set_dtype(model, device, reference)
             self._model = model
-            self._batch_size = _batch_size(model, device)
+            self._batch_tokens = batch_tokens(model, device)
             self._info = EncoderInfo(
                 model=self.name,
                 weights_sha256=self._sha256,
@@ -232,6 +243,8 @@ class SentenceEncoder:
         # Only the parameters: buffers such as rotary frequencies need float32's digits.
         for parameter in model.parameters():
             parameter.data = parameter.data.to(torch.bfloat16)
+        if device == "cpu":
+            _quicken(model)
         if self.dtype == "bfloat16":
             return model, "bfloat16"
         try:
@@ -241,7 +254,9 @@ class SentenceEncoder:
             pass
         return self._read().to(device), "float32"
 
-    def _try_batch(self, sentences: list[str], cancel: CancelToken) -> np.ndarray | None:
+    def _try_batch(
+        self, sentences: list[str], tokens: int, cancel: CancelToken
+    ) -> np.ndarray | None:
         """Return the vectors, or ``None`` after making it likelier that another try succeeds."""
         try:
             return _embed(self._model, sentences)
@@ -250,12 +265,12 @@ class SentenceEncoder:
             # The traceback holds the batch's tensors, which must be free before the next try.
             problem.__traceback__ = problem.__context__ = None
         if _is_out_of_memory(problem):
-            self._halve_batch(len(sentences), details)
+            self._halve_batch(len(sentences), tokens, details)
         else:
             self._leave_device(problem, details, cancel)
         return None
 
-    def _halve_batch(self, size: int, details: str) -> None:
+    def _halve_batch(self, size: int, tokens: int, details: str) -> None:
         if size == 1:
             raise ModelMemoryError(
                 f"The language model runs out of memory on {self._info.device_name} even with one "
@@ -263,7 +278,7 @@ class SentenceEncoder:
                 "model.",
                 details,
             )
-        self._batch_size = size // 2
+        self._batch_tokens = tokens // 2
         if self._info.device.startswith("cuda"):
             import torch
 
@@ -285,6 +300,19 @@ class SentenceEncoder:
             f"The language model cannot run on {device} ({_reason(error)}); it runs on the CPU "
             "instead, which is slower."
         )
+
+
+def _quicken(model: SentenceTransformer) -> None:
+    """Give a bfloat16 model on a CPU the attention made for it, unless vectors then differ."""
+    before = _embed(model, PROBES)
+    if not cpu_attention.install(model):
+        return
+    try:
+        same = (_embed(model, PROBES) * before).sum(axis=1).min() >= MIN_COSINE
+    except Exception:  # a layer that calls it in another way; its own attention is there still
+        same = False
+    if not same:
+        cpu_attention.uninstall(model)
 
 
 def _embed(model: SentenceTransformer, sentences: Sequence[str]) -> np.ndarray:
@@ -327,14 +355,6 @@ def _device_name(device: str) -> str:
 
         return torch.cuda.get_device_name(device)
     return "Apple GPU (MPS)" if device == "mps" else cpu_name()
-
-
-def _batch_size(model: SentenceTransformer, device: str) -> int:
-    """Return sentences a batch; from the model's size, not the clock, so that runs repeat."""
-    if device != "cpu":
-        return GPU_BATCH
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return max(1, min(CPU_BATCH, int(CPU_BATCH * CPU_BATCH_PARAMETERS / max(parameters, 1))))
 
 
 def _computes_bfloat16(device: str) -> bool:

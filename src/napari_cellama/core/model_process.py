@@ -44,8 +44,8 @@ POLL = 0.05
 GRACE = 5.0
 #: Giving up a load that has taken this long ends the child; a quicker one is left to finish.
 PATIENCE = 60.0
-#: Sentences a message: about what is computed in a second or two, and how many messages ahead.
-CPU_PIECE, GPU_PIECE, AHEAD = 128, 8192, 2
+#: Sentences a message: what is computed in a few seconds, and how many messages ahead.
+CPU_PIECE, GPU_PIECE, AHEAD = 256, 8192, 2
 #: How many idle models are kept in memory.
 MAX_WARM = 2
 

@@ -102,7 +102,7 @@ def run(
     yield journal.enter("Embedding")
     views = yield from _embedded(views, encoder, cache, journal.cancel)
     info = encoder.load(journal.cancel)  # what it ran on in the end
-    told = _since(heard, encoder.notices) + list(cache.notices[heard_of_cache:])
+    told = [*_since(heard, encoder.notices), *cache.notices[heard_of_cache:]]
     yield from journal.tell(told)
 
     yield journal.enter("Context")

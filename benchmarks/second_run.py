@@ -1,0 +1,125 @@
+"""How long a second run takes, with another neighbourhood to average over: nothing is embedded.
+
+    python benchmarks/second_run.py [--cells 100000] [--batch 32]
+
+The first run fills a cache in a folder of its own, in batches as small as a processor's, with
+vectors that a stand-in makes from the words (the real model would take an hour). The second run
+asks for other neighbours and as many niches, from a cache object that knows nothing of the
+first, as after a restart. Time is printed by stage, and beside the cache's the time in which the
+same bytes are read and hashed, which is what the machine can do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_cellama.core.encoder import EncoderInfo
+from napari_cellama.core.events import CancelToken, Finished, Progress
+from napari_cellama.core.pipeline import run
+from napari_cellama.core.result import NicheResult
+from napari_cellama.io.embedding_cache import CacheFolder
+from napari_cellama.recipe import Recipe
+from napari_cellama.sample import tissue
+
+
+class WordEncoder:
+    """Makes a vector of each sentence's words; counts what it was asked for."""
+
+    notices: tuple[str, ...] = ()
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self.embedded = 0
+        self._words: dict[str, np.ndarray] = {}
+
+    def load(self, cancel: CancelToken) -> EncoderInfo:
+        """Say what this is."""
+        return EncoderInfo("words", "0" * 64, "cpu", "stand-in", "float32", 384, 256)
+
+    def encode(
+        self, sentences: Sequence[str], cancel: CancelToken
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield batches of unit vectors."""
+        for start in range(0, len(sentences), self.batch):
+            part = sentences[start : start + self.batch]
+            self.embedded += len(part)
+            yield (
+                np.arange(start, start + len(part)),
+                np.stack([self._vector(text) for text in part]),
+            )
+
+    def count_tokens(self, sentences: Sequence[str]) -> np.ndarray:
+        """Return about how many tokens sentences have."""
+        return np.array([2 * text.count(" ") for text in sentences], np.int64)
+
+    def _vector(self, text: str) -> np.ndarray:
+        total = np.zeros(384, np.float32)
+        for weight, word in enumerate(reversed(text.replace(",", " ").split()), 1):
+            if word not in self._words:
+                seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "little")
+                vector = np.random.default_rng(seed).normal(size=384).astype(np.float32)
+                self._words[word] = vector
+            total += weight * self._words[word]
+        return total / np.linalg.norm(total)
+
+
+def timed_run(
+    adata: Any, recipe: Recipe, encoder: WordEncoder, folder: Path
+) -> tuple[NicheResult, Progress, float]:
+    """Return the result, the last embedding event and the whole time."""
+    start = time.perf_counter()
+    last = None
+    for event in run(adata, recipe, encoder=encoder, cache=CacheFolder(folder)):
+        if isinstance(event, Progress) and event.stage == "Embedding":
+            last = event
+        if isinstance(event, Finished):
+            return event.result, last, time.perf_counter() - start
+    raise AssertionError("the run did not end")
+
+
+def seconds_to_hash(folder: Path) -> float:
+    """Return how long reading the pieces and hashing them takes."""
+    start = time.perf_counter()
+    for path in folder.rglob("*.vec"):
+        hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cells", type=int, default=100_000)
+    parser.add_argument("--batch", type=int, default=32)
+    options = parser.parse_args()
+    adata = tissue(options.cells)
+    recipe = Recipe(cell_type_key="cell_type", n_clusters=8)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        encoder = WordEncoder(options.batch)
+        first, _, first_seconds = timed_run(adata, recipe, encoder, folder)
+        usage = CacheFolder(folder).usage()
+        made, encoder.embedded = encoder.embedded, 0
+        other = recipe.replace(n_neighbors=30)
+        second, event, second_seconds = timed_run(adata, other, encoder, folder)
+        ceiling = seconds_to_hash(folder)
+    n_sentences = sum(len(view.sentences) for view in first.views)
+    print(f"{options.cells:,} cells, {n_sentences:,} sentences, {made:,} of them embedded at first")
+    print(f"cache: {usage.n_bytes / 1e6:,.0f} MB in {usage.n_pieces} pieces")
+    print(f"second run: {encoder.embedded} embedded, {event.cached:,} from the cache")
+    print(f"{'stage':<12}{'first, s':>10}{'second, s':>11}")
+    before, after = first.provenance["seconds"], second.provenance["seconds"]
+    for stage in after:
+        print(f"{stage:<12}{before[stage]:10.2f}{after[stage]:11.2f}")
+    print(f"{'whole':<12}{first_seconds:10.2f}{second_seconds:11.2f}")
+    print(f"reading and hashing the cache's bytes takes {ceiling:.2f} s here")
+
+
+if __name__ == "__main__":
+    main()
