@@ -3,9 +3,8 @@
     python benchmarks/embedding.py [--cells 240] [--rounds 7] [--genes 16] [--device cpu]
 
 The sentences are the sample tissue's, genes and cell type in one, different ones only. Each round
-times everything once, one after the other in turn, so that a busy machine is as busy for all; the
-table has the median over the rounds, and the ratios' medians within rounds. Each runs alone in
-its process's turn, with as many threads as there are cores.
+times everything once, beginning with another one each time, so that a busy machine is as busy for
+all; the table has the median over the rounds, and the ratios' medians within rounds.
 
 - encode, float32: ``SentenceTransformer.encode`` as anybody calls it
 - encode, bfloat16: the same on the same model in bfloat16
@@ -129,9 +128,11 @@ def main() -> None:
     cosines = (vectors * reference).sum(axis=1) / np.linalg.norm(reference, axis=1)
     embed(process, sentences[:32])
     rates: dict[str, list[float]] = {name: [] for name in [*runs, "matrix products"]}
-    for _ in range(options.rounds):
-        for name, work in runs.items():
-            rates[name].append(timed(work, len(sentences)))
+    for number in range(options.rounds):
+        names = list(runs)
+        first = number % len(names)  # nobody always comes after the same other
+        for name in names[first:] + names[:first]:
+            rates[name].append(timed(runs[name], len(sentences)))
         rates["matrix products"].append(product_rate(dtype, options.device) / cost * len(sentences))
     process.close()
 

@@ -293,10 +293,14 @@ def _environment() -> dict[str, str]:
 
     OpenMP's threads wait for each other by spinning unless told otherwise. As soon as another
     program wants one of the cores (a window that draws is enough), that makes torch 5 to 15
-    times slower. Whoever sets OMP_WAIT_POLICY keeps what they set.
+    times slower. And glibc's allocator gives each batch's memory back to the system and asks for
+    it again, a page at a time, unless it is told to keep it. Whoever sets these keeps what they
+    set.
     """
     return {
         "OMP_WAIT_POLICY": "passive",
+        "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+        "MALLOC_MMAP_THRESHOLD_": str(1 << 28),
         **os.environ,
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
