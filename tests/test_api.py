@@ -56,7 +56,7 @@ def test_run_fills_the_slots_and_leaves_the_rest():
     pd.testing.assert_frame_equal(adata.obs[before.obs.columns], before.obs)
     assert (adata.X != before.X).nnz == 0
     assert adata.obs["cell_sentence"].iloc[0].startswith("Top genes are ")
-    assert "nearest_cells of this cell is " in adata.obs["cell_sentence"].iloc[0]
+    assert "celltype of this cell is " in adata.obs["cell_sentence"].iloc[0]
 
 
 @pytest.mark.usefixtures("words")

@@ -98,7 +98,7 @@ def test_a_log_gets_one_line_a_stage(section, tmp_path, capsys):
     streams = capsys.readouterr()
     lines = streams.err.splitlines()
     assert [line.partition(":")[0] for line in lines] == STAGES
-    assert re.fullmatch(r"Embedding: 1\d\d sentences, \d+\.\d s \(test CPU\)", lines[4])
+    assert re.fullmatch(r"Embedding: \d\d sentences, \d+\.\d s \(test CPU\)", lines[4])
     assert "\r" not in streams.err
 
 

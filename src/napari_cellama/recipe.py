@@ -85,17 +85,17 @@ class Recipe(BaseModel):
         names={"none": "nearest", "value": "within"},
         instead_of="n_neighbors",
     )
-    neighbors_in: Literal["both", "sentence", "graph"] = _field(
-        "both",
+    neighbors_in: Literal["graph", "sentence", "both"] = _field(
+        "graph",
         "Neighbourhood",
         "How they enter",
-        "How the neighbours enter: 'sentence' writes their cell types into the cell's sentence, "
-        "as CELLama does; 'graph' averages the sentences' embeddings over the neighbourhood; "
-        "'both' does both and finds most.",
+        "How the neighbours enter: 'graph' averages the sentences' embeddings over the "
+        "neighbourhood and finds most; 'sentence' writes their cell types into the cell's "
+        "sentence, as CELLama does; 'both' does both.",
         names={
-            "both": "both",
-            "sentence": "written into the sentence",
             "graph": "averaged over the graph",
+            "sentence": "written into the sentence",
+            "both": "both",
         },
     )
     n_top_genes: Annotated[int, Field(ge=1, le=500)] = _field(
@@ -139,9 +139,16 @@ class Recipe(BaseModel):
         "kmeans",
         "Advanced",
         "Method",
-        "How niches are found: k-means (mini-batch above 200,000 cells), Leiden on the nearest "
-        "neighbours in niche space, or a Gaussian mixture.",
+        "How niches are found: by the vote of many runs of k-means, by Leiden on the nearest "
+        "neighbours in niche space, or as a Gaussian mixture.",
         names={"kmeans": "k-means", "leiden": "Leiden", "gmm": "Gaussian mixture"},
+    )
+    n_runs: Annotated[int, Field(ge=1, le=1000)] = _field(
+        30,
+        "Advanced",
+        "Runs that vote",
+        "How many runs of k-means, each on another half of the cells, vote for a cell's niche. "
+        "The share that agrees is part of the confidence.",
     )
     n_sentence_neighbors: Annotated[int, Field(ge=1, le=200)] = _field(
         10,
@@ -168,6 +175,13 @@ class Recipe(BaseModel):
         "Hops",
         "How often embeddings are averaged over the neighbourhood: two hops reach the "
         "neighbours' neighbours.",
+    )
+    n_directions: Annotated[int, Field(ge=1, le=384)] = _field(
+        20,
+        "Advanced",
+        "Shared directions",
+        "How many directions of the embedding are kept: those in which neighbouring cells agree "
+        "most, compared with how much single cells vary.",
     )
     layer: str | None = _field(
         None,

@@ -7,7 +7,12 @@ import pytest
 import scipy.sparse as sp
 from sklearn.decomposition import PCA
 
-from napari_cellama.core.context import niche_representation, placing, principal_components
+from napari_cellama.core.context import (
+    niche_representation,
+    placing,
+    principal_components,
+    shared_directions,
+)
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.graph import row_normalized
 from napari_cellama.core.result import View
@@ -46,10 +51,57 @@ def test_hops_are_averages_over_the_graph() -> None:
     view = make_view()
     graph = sp.random(80, 80, density=0.1, random_state=0, format="csr")
     graph.setdiag(0)
-    flat = niche_representation([view], graph, n_hops=0)
-    weights = row_normalized(graph).toarray()
+    weights = row_normalized(graph)
+    flat = shared_directions(weights, niche_representation([view], graph, n_hops=0), 20)
     twice = niche_representation([view], graph, n_hops=2)
-    np.testing.assert_allclose(twice, weights @ weights @ flat, atol=1e-5)
+    np.testing.assert_allclose(twice, weights @ (weights @ flat), atol=1e-5)
+
+
+def ring(n: int, reach: int) -> sp.csr_matrix:
+    """Join every cell of a ring to the ``reach`` cells on either side."""
+    apart = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+    apart = np.minimum(apart, n - apart)
+    return sp.csr_matrix((apart > 0) & (apart <= reach), dtype=np.float32)
+
+
+def test_what_neighbours_share_comes_first_however_faint() -> None:
+    rng = np.random.default_rng(0)
+    angle = np.arange(600) * 2 * np.pi / 600
+    features = rng.normal(size=(600, 5)) * [10, 10, 3, 1, 1]
+    features[:, 3] += np.cos(angle)  # as large as the noise beside it, far fainter than the rest
+    features = (features @ np.linalg.qr(rng.normal(size=(5, 5)))[0]).astype(np.float32)
+    found = shared_directions(row_normalized(ring(600, 5)), features, 2)
+    assert abs(np.corrcoef(found[:, 0], np.cos(angle))[0, 1]) > 0.5  # sqrt(1/3) is all of it
+
+
+def test_scales_of_features_do_not_matter() -> None:
+    rng = np.random.default_rng(1)
+    graph = row_normalized(ring(300, 4))
+    features = (graph @ rng.normal(size=(300, 4)) + rng.normal(size=(300, 4))).astype(np.float32)
+    one = shared_directions(graph, features, 4)
+    other = shared_directions(graph, features * np.float32([1, 5, 0.3, 2]), 4)
+    np.testing.assert_allclose(np.abs(one), np.abs(other), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("features", [np.zeros((80, 3)), np.ones((80, 1))])
+def test_cells_that_do_not_differ_stay_as_they_are(features) -> None:
+    features = features.astype(np.float32)
+    np.testing.assert_array_equal(
+        shared_directions(row_normalized(ring(80, 3)), features, 2), features
+    )
+
+
+def test_cells_without_neighbours_share_nothing() -> None:
+    features = make_view().dense()
+    alone = shared_directions(row_normalized(EMPTY), features, 2)
+    np.testing.assert_array_equal(alone, features)
+    graph = ring(80, 3).tolil()
+    graph[7] = graph[:, 7] = 0
+    some = shared_directions(row_normalized(graph.tocsr()), features, 3)
+    features[7] += 100
+    changed = shared_directions(row_normalized(graph.tocsr()), features, 3)
+    others = np.arange(80) != 7
+    np.testing.assert_allclose(some[others], changed[others], atol=1e-3)
 
 
 def test_cells_left_out_give_and_get_nothing() -> None:
@@ -80,7 +132,7 @@ def test_chunks_do_not_matter(monkeypatch) -> None:
 
 
 def test_steps_are_told_and_a_cancel_is_heard() -> None:
-    assert list(placing([make_view()], EMPTY, n_hops=2)) == [(1, 3), (2, 3), (3, 3)]
+    assert list(placing([make_view()], EMPTY, n_hops=2)) == [(1, 4), (2, 4), (3, 4), (4, 4)]
     token = CancelToken()
     token.cancel()
     with pytest.raises(Cancelled):

@@ -359,7 +359,7 @@ def test_runs_without_cell_types(encoder, neighbors_in) -> None:
     recipe = Recipe(n_clusters=3, cell_type_key=None, neighbors_in=neighbors_in)
     result, events = finish(adata, recipe, encoder)
     assert len(result.labels.categories) == 3
-    assert "12 found in the expression and named by their marker genes" in said(events)
+    assert "30 found in the expression and named by their marker genes" in said(events)
     assert all(name.startswith("Gene") for name in result.composition.columns)
     if neighbors_in != "sentence":
         assert adjusted_rand_score(adata.obs["region"], result.labels.codes) > 0.6

@@ -64,8 +64,12 @@ def test_cellamas_own_form(small) -> None:
     }
 
 
-def test_default_views_are_its_parts(small) -> None:
-    texts = views_of(small, n_sentence_neighbors=2, n_top_genes=2)
+def test_default_views(small) -> None:
+    assert list(views_of(small)) == ["genes", "features"]
+
+
+def test_its_parts_as_views(small) -> None:
+    texts = views_of(small, neighbors_in="both", n_sentence_neighbors=2, n_top_genes=2)
     assert list(texts) == ["genes", "niche"]
     assert texts["genes"][0] == "Top genes are CD3E, and COL1A1."
     assert texts["niche"][0] == "nearest_cells of this cell is B cell,Stroma."
@@ -104,23 +108,25 @@ def test_public_function(small) -> None:
 
 def test_missing_values(small) -> None:
     small.obs["celltype"] = pd.Categorical(["T cell", None, "Stroma", None])
-    texts = views_of(small, n_sentence_neighbors=2, obs_features=("celltype",))
+    texts = views_of(small, neighbors_in="both", n_sentence_neighbors=2, obs_features=("celltype",))
     assert texts["niche"] == [
         "nearest_cells of this cell is Stroma.",
         "nearest_cells of this cell is T cell,Stroma.",
         "nearest_cells of this cell is T cell.",
         "nearest_cells of this cell is Stroma.",
     ]
-    nearest = views_of(small, n_sentence_neighbors=1)["niche"]
+    nearest = views_of(small, neighbors_in="both", n_sentence_neighbors=1)["niche"]
     assert nearest[0] == "nearest_cells of this cell is unknown."
     assert texts["features"][1] == "celltype of this cell is unknown."
 
 
 def test_neighbors_stay_in_their_section(small) -> None:
     small.obs["section"] = ["a", "b", "a", "b"]
-    within = views_of(small, n_sentence_neighbors=3)
+    within = views_of(small, neighbors_in="both", n_sentence_neighbors=3)
     assert within["niche"][0] == "nearest_cells of this cell is Stroma."
-    across = views_of(small, n_sentence_neighbors=3, neighbors_across_sections=True)
+    across = views_of(
+        small, neighbors_in="both", n_sentence_neighbors=3, neighbors_across_sections=True
+    )
     assert across["niche"][0] == "nearest_cells of this cell is B cell,Stroma,T cell."
 
 
@@ -239,6 +245,6 @@ def test_values_that_cannot_be_ranked_are_refused(small, value, kind) -> None:
 
 
 def test_texts_join_in_views_order(small) -> None:
-    recipe = resolve(small, Recipe(n_sentence_neighbors=1, n_top_genes=1))
+    recipe = resolve(small, Recipe(neighbors_in="both", n_sentence_neighbors=1, n_top_genes=1))
     views = build_views(small, recipe, read_tissue(small, recipe))
     assert joined_texts(views)[0] == "Top gene is CD3E. nearest_cells of this cell is B cell."

@@ -33,7 +33,7 @@ def test_every_slot_is_filled(tissue, result) -> None:
     assert tissue.obsm["X_cellama"].shape == (300, 2 * 64)
     np.testing.assert_allclose(np.linalg.norm(tissue.obsm["X_cellama"], axis=1), 1, rtol=1e-5)
     assert (tissue.obs["cell_sentence"].str.startswith("Top gene")).all()
-    assert tissue.obs["cell_sentence"].str.contains(" nearest_cells of this cell is type").all()
+    assert tissue.obs["cell_sentence"].str.contains(" celltype of this cell is type").all()
     assert tissue.obs["qc_pass"].all()
     assert tissue.obsp["spatial_connectivities"].sum() == 300 * 20
     assert tissue.uns["spatial_neighbors"]["params"]["n_neighbors"] == 20
@@ -59,7 +59,7 @@ def test_all_of_it_can_be_saved(tissue, result, tmp_path, suffix) -> None:
     assert Recipe.from_json(run["recipe"]) == RECIPE.replace(
         cell_type_key="celltype", library_key=None
     )
-    assert list(run["views"]) == ["genes", "niche"]
+    assert list(run["views"]) == ["genes", "features"]
     assert run["encoder"]["model"] == "hash"
     assert json.loads(run["recipe_asked"])["cell_type_key"] == "auto"
     pd.testing.assert_series_equal(back.obs["niche"], tissue.obs["niche"])

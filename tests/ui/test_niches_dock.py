@@ -247,7 +247,7 @@ def test_writing_back_to_the_notebook(dock, session, script, qtbot, adata):
 
 
 def test_no_cell_types_is_a_choice(dock, qtbot):
-    assert "nearest_cells" in preview_text(dock)
+    assert "celltype of this cell is Fibroblast" in preview_text(dock)
     combo = dock.form.editors["cell_type_key"].native
     combo.setFocus()
     qtbot.keyClick(combo, Qt.Key.Key_End)

@@ -1,4 +1,4 @@
-"""From sentences' embeddings to niche space: compressed, weighed equally, averaged over tissue."""
+"""From sentences' embeddings to niche space: what neighbours share, averaged over the tissue."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from napari_cellama.core.result import View
 _CHUNK = 16_384
 #: Components of less than this share of the largest's variance are rounding.
 _NOISE = 1e-6
+#: Noise of less than this share of a direction's usual noise is not trusted.
+_LEAST_NOISE = 1e-3
 
 
 def niche_representation(
@@ -22,10 +24,11 @@ def niche_representation(
     connectivities: sp.spmatrix,
     n_components: int = 30,
     n_hops: int = 2,
+    n_directions: int = 20,
     cancel: CancelToken | None = None,
 ) -> np.ndarray:
     """Place every cell in niche space; see :func:`placing`, which tells how far it is."""
-    steps = placing(views, connectivities, n_components, n_hops, cancel)
+    steps = placing(views, connectivities, n_components, n_hops, n_directions, cancel)
     while True:
         try:
             next(steps)
@@ -38,13 +41,15 @@ def placing(
     connectivities: sp.spmatrix,
     n_components: int = 30,
     n_hops: int = 2,
+    n_directions: int = 20,
     cancel: CancelToken | None = None,
 ) -> Generator[tuple[int, int], None, np.ndarray]:
     """Place every cell in niche space, step by step.
 
     Each view's embeddings are reduced to their principal components over the cells and scaled
-    to unit mean square, so that the views weigh the same; side by side they are averaged
-    ``n_hops`` times over each cell and its neighbours.
+    to unit mean square, so that the views weigh the same. Side by side they are turned into the
+    directions that neighbours share (:func:`shared_directions`) and averaged ``n_hops`` times
+    over each cell and its neighbours.
 
     Parameters
     ----------
@@ -55,7 +60,9 @@ def placing(
     n_components
         Principal components a view at most.
     n_hops
-        How often to average; 0 leaves the cells as they are.
+        How often to average; 0 leaves the cells' principal components as they are.
+    n_directions
+        Directions that are kept at most.
     cancel
         Checked between chunks.
 
@@ -69,7 +76,7 @@ def placing(
     numpy.ndarray
         (n, p) float32; NaN rows for cells that lack a sentence. p is at least 1.
     """
-    total = len(views) + n_hops
+    total = len(views) + (1 + n_hops if n_hops else 0)
     kept = np.all([view.index >= 0 for view in views], axis=0)
     parts = []
     for done, view in enumerate(views, 1):
@@ -83,12 +90,84 @@ def placing(
         # Only cells with sentences have something to give to an average.
         graph = connectivities.tocsr()
         graph = row_normalized(graph if kept.all() else graph[kept][:, kept])
+        features = shared_directions(graph, features, n_directions, cancel)
+        yield len(views) + 1, total
     for hop in range(n_hops):
         features = averaged(graph, features, cancel)
-        yield len(views) + hop + 1, total
+        yield len(views) + hop + 2, total
     placed = np.full((len(kept), features.shape[1]), np.nan, np.float32)
     placed[kept] = features
     return placed
+
+
+def shared_directions(
+    graph: sp.csr_matrix,
+    features: np.ndarray,
+    n_directions: int,
+    cancel: CancelToken | None = None,
+) -> np.ndarray:
+    """Turn features into the directions in which neighbours agree, at equal noise.
+
+    What a cell has in common with its neighbours is taken for the tissue's, the rest for the
+    cell's own: the covariance between cells and the mean of their neighbours is the signal, and
+    what that leaves of the cells' covariance is the noise. The directions of the highest signal
+    to noise are kept and scaled to unit noise, so that distances count what neighbourhoods
+    differ in and not what single cells do. This is the minimum noise fraction transform of
+    Green et al. 1988 (IEEE Transactions on Geoscience and Remote Sensing 26:65-74), with a
+    graph of cells for the image's grid.
+
+    Parameters
+    ----------
+    graph
+        (n, n) from :func:`~.graph.row_normalized`: each cell and its neighbours.
+    features
+        (n, p) float32.
+    n_directions
+        How many at most. Directions in which neighbours do not agree are dropped, but for one.
+    cancel
+        Checked between chunks.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, at most ``n_directions``) float32, the most shared direction first; ``features``
+        as they are where no cell has a neighbour, or none differs from its neighbours.
+    """
+    centred, own, shared = _shared_covariance(graph, features, cancel)
+    noise, axes = np.linalg.eigh(own - shared)
+    if noise.max() <= _NOISE * max(np.trace(own), 1e-12):
+        return features
+    axes = axes / np.sqrt(np.maximum(noise, _LEAST_NOISE * noise[noise > 0].mean()))
+    ratio, turn = np.linalg.eigh(axes.T @ shared @ axes)
+    order = np.argsort(ratio)[::-1][:n_directions]
+    order = order[(ratio[order] > 0) | (np.arange(len(order)) == 0)]
+    return averaged(centred, _signed(axes @ turn[:, order]), cancel)
+
+
+def _shared_covariance(
+    graph: sp.csr_matrix, features: np.ndarray, cancel: CancelToken | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the centred features, and (p, p) covariances of cells with themselves and neighbours.
+
+    Cells without a neighbour do not count.
+    """
+    weights = graph.diagonal()[:, None]
+    counted = (weights < 1).ravel()
+    width = features.shape[1]
+    if not counted.any():
+        return features, np.zeros((width, width)), np.zeros((width, width))
+    centred = features - features[counted].mean(axis=0, dtype=np.float64).astype(np.float32)
+    own, shared = np.zeros((width, width)), np.zeros((width, width))
+    for start in range(0, len(features), _CHUNK):
+        if cancel is not None:
+            cancel.check()
+        rows = np.arange(start, min(start + _CHUNK, len(features)))
+        rows = rows[counted[rows]]
+        here = centred[rows]
+        around = (graph[rows] @ centred - weights[rows] * here) / (1 - weights[rows])
+        own += here.T @ here
+        shared += here.T @ around
+    return centred, own / counted.sum(), (shared + shared.T) / (2 * counted.sum())
 
 
 def principal_components(
@@ -124,9 +203,7 @@ def principal_components(
     if not len(order):
         return np.zeros((len(vectors), 0), np.float32)
     axes = axes[:, order] / np.sqrt(variances[order].sum())
-    # An axis' sign is arbitrary; fixing it makes runs alike on every machine.
-    axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(len(order))])
-    axes, mean = axes.astype(np.float32), mean.astype(np.float32)
+    axes, mean = _signed(axes), mean.astype(np.float32)
     reduced = np.empty((len(vectors), len(order)), np.float32)
     for start in range(0, len(vectors), _CHUNK):
         if cancel is not None:
@@ -134,6 +211,12 @@ def principal_components(
         rows = slice(start, start + _CHUNK)
         reduced[rows] = (vectors[rows] - mean) @ axes
     return reduced
+
+
+def _signed(axes: np.ndarray) -> np.ndarray:
+    """Fix the axes' arbitrary signs, as float32, so that runs are alike on every machine."""
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    return axes.astype(np.float32)
 
 
 def _moments(
@@ -156,10 +239,10 @@ def _moments(
 
 
 def averaged(
-    graph: sp.csr_matrix, features: np.ndarray, cancel: CancelToken | None = None
+    graph: sp.csr_matrix | np.ndarray, features: np.ndarray, cancel: CancelToken | None = None
 ) -> np.ndarray:
     """Return ``graph @ features``, chunk by chunk, as float32."""
-    result = np.empty_like(features)
+    result = np.empty((graph.shape[0], features.shape[1]), np.float32)
     for start in range(0, graph.shape[0], _CHUNK):
         if cancel is not None:
             cancel.check()

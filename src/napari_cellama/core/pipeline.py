@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
 from napari_cellama.core import notices
-from napari_cellama.core.clustering import choose_n_clusters, cluster, margin_confidence
+from napari_cellama.core.clustering import candidates, choose_n_clusters, cluster, confidence
+from napari_cellama.core.consensus import Grouping
 from napari_cellama.core.context import placing
 from napari_cellama.core.describe import neighbor_enrichment
 from napari_cellama.core.encoder import Encoder, EncoderInfo
@@ -109,8 +110,8 @@ def run(
     space = yield from _in_context(views, connectivities, resolved, journal.cancel)
 
     yield journal.enter("Clustering")
-    found, resolved, stability = _niches(space[left_out == ""], resolved, journal.cancel)
-    yield from journal.tell(notices.about_clusters(_number(recipe), int(found.max()) + 1))
+    found, resolved, choice = _niches(space[left_out == ""], resolved, journal.cancel)
+    yield from journal.tell(notices.about_clusters(_number(recipe), int(found.codes.max()) + 1))
     journal.leave()
     record = provenance(recipe, resolved, info, tissue, views, journal.seconds, journal.notices)
     result = _result(resolved, tissue, views, space, found, left_out, connectivities)
@@ -119,7 +120,7 @@ def run(
             result,
             distances=distances,
             notices=tuple(journal.notices),
-            provenance={**record, "share_cut": share_cut, "stability": stability},
+            provenance={**record, "share_cut": share_cut, **choice},
             fingerprint=cells,
         )
     )
@@ -229,7 +230,7 @@ def _in_context(
     """Yield how far it is, and return the cells' places in niche space."""
     # CELLama's own form has the neighbours in the sentence and nothing is averaged.
     hops = 0 if recipe.neighbors_in == "sentence" else recipe.n_hops
-    steps = placing(views, connectivities, recipe.n_components, hops, cancel)
+    steps = placing(views, connectivities, recipe.n_components, hops, recipe.n_directions, cancel)
     while True:
         try:
             done, total = next(steps)
@@ -240,16 +241,17 @@ def _in_context(
 
 def _niches(
     features: np.ndarray, recipe: Recipe, cancel: CancelToken
-) -> tuple[np.ndarray, Recipe, dict[str, float]]:
-    """Return each cell's niche, the recipe with their number, and how stable each number was."""
-    number, stability = _number(recipe), {}
+) -> tuple[Grouping, Recipe, dict[str, Any]]:
+    """Return the cells' niches, the recipe with their number, and how the number was chosen."""
+    number, choice = _number(recipe), {}
     if number is None and recipe.clustering != "leiden":
         number, table = choose_n_clusters(features, recipe.seed, cancel=cancel)
         stability = dict(zip(table["n_clusters"].astype(str), table["stability"], strict=True))
-    codes = cluster(features, recipe.clustering, number, recipe.seed, cancel)
+        choice = {"stability": stability, "candidates": np.array(candidates(table))}
+    found = cluster(features, recipe.clustering, number, recipe.seed, recipe.n_runs, cancel)
     if number is not None:
         recipe = recipe.replace(n_clusters=number)
-    return codes, recipe, stability
+    return found, recipe, choice
 
 
 def _number(recipe: Recipe) -> int | None:
@@ -262,22 +264,22 @@ def _result(
     tissue: Tissue,
     views: tuple[View, ...],
     space: np.ndarray,
-    found: np.ndarray,
+    found: Grouping,
     left_out: np.ndarray,
     connectivities: sp.csr_matrix,
 ) -> NicheResult:
     """Put the outcome of the run together; ``found`` is for the cells that were kept."""
     kept = left_out == ""
     codes = np.full(len(kept), -1, np.int64)
-    codes[kept] = found
-    labels = pd.Categorical.from_codes(codes, [str(i + 1) for i in range(found.max() + 1)])
-    confidence = np.full(len(kept), np.nan, np.float32)
-    confidence[kept] = margin_confidence(space[kept], found)
+    codes[kept] = found.codes
+    labels = pd.Categorical.from_codes(codes, [str(i + 1) for i in range(found.codes.max() + 1)])
+    sure = np.full(len(kept), np.nan, np.float32)
+    sure[kept] = confidence(space[kept], found)
     return NicheResult(
         key=recipe.key_added,
         labels=labels,
         colors=niche_colors(labels, connectivities),
-        confidence=confidence,
+        confidence=sure,
         representation=space,
         views=views,
         connectivities=connectivities,

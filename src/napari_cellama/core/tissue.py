@@ -230,7 +230,8 @@ def _types(
     """Return the cell types and what to say of them."""
     if recipe.cell_type_key is None:
         matrix, genes = expression(adata, recipe.layer)
-        types = find_types(matrix, genes, left_out == "", seed=recipe.seed, cancel=cancel)
+        # Not by the recipe's seed: another seed should ask the model for no other sentences.
+        types = find_types(matrix, genes, left_out == "", cancel=cancel)
         found = len(types.categories)
         return types, (
             f"There are no cell types; {found} found in the expression and named by their marker "
