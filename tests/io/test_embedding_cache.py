@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -57,7 +58,7 @@ def pieces(cache):
 
 
 def in_a_process(code, *arguments, **options):
-    """Run code that may use this module's names."""
+    """Run code that may use this module's names; a context that ends with the process."""
     here = os.path.dirname(__file__)
     code = f"import sys; sys.path.insert(0, {here!r})\nfrom test_embedding_cache import *\n{code}"
     command = [sys.executable, "-c", code, *map(str, arguments)]
@@ -155,13 +156,17 @@ def test_processes_write_and_read_at_once(cache):
 many = [f"Top gene is Gene{i}." for i in range(int(sys.argv[2]), int(sys.argv[3]))]
 keep(CacheFolder(sys.argv[1], reserve=0), many, batch=1)
 """
-    writers = [in_a_process(code, cache.folder, *ends) for ends in ((0, 400), (200, 600))]
-    seen = 0
-    while any(writer.poll() is None for writer in writers):
-        now = len(found(cache, many))
-        assert now >= seen
-        seen = now
-    assert [writer.wait() for writer in writers] == [0, 0]
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(in_a_process(code, cache.folder, *ends))
+            for ends in ((0, 400), (200, 600))
+        ]
+        seen = 0
+        while any(writer.poll() is None for writer in writers):
+            now = len(found(cache, many))
+            assert now >= seen
+            seen = now
+    assert [writer.returncode for writer in writers] == [0, 0]
     assert found(cache, many) == list(range(600))
     assert len(pieces(cache)) == 2
     assert cache.notices == []
@@ -177,7 +182,9 @@ keep(cache, WORDS[4:8] if child else WORDS[8:])
 if child:
     os.waitpid(child, 0)
 """
-    assert in_a_process(code, cache.folder).wait() == 0
+    with in_a_process(code, cache.folder) as process:
+        pass
+    assert process.returncode == 0
     assert len(pieces(cache)) == 2
     assert found(cache, WORDS) == list(range(12))
 
