@@ -32,8 +32,8 @@ from typing import NamedTuple
 
 import anndata as ad
 import numpy as np
-from annotated import Remembering, add_data_arguments, agreement, confidence_auc, data_sets
 
+from annotated import Remembering, add_data_arguments, agreement, confidence_auc, data_sets
 from napari_cellama.core.events import Finished
 from napari_cellama.core.pipeline import run
 from napari_cellama.core.result import NicheResult
@@ -55,6 +55,7 @@ class Scores(NamedTuple):
 
     @property
     def median(self) -> float:
+        """The median adjusted Rand index."""
         return float(np.median(self.ari))
 
 
@@ -123,6 +124,7 @@ class Verdicts:
         self.all_hold = True
 
     def __call__(self, holds: bool, text: str) -> None:
+        """Print and remember whether something holds."""
         self.all_hold &= bool(holds)
         print(f"{'holds ' if holds else 'FAILS '} {text}")
 

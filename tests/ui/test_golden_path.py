@@ -230,7 +230,7 @@ def test_from_the_menu_to_the_saved_file(
     hands.click_cell(original.n_obs // 2)
     assert tissue.picked == original.n_obs // 2
     qtbot.waitUntil(lambda: said(niches.preview) != first, timeout=10_000)
-    assert "nearest_cells of this cell is" in said(niches.preview)
+    assert "celltype of this cell is" in said(niches.preview)
     qtbot.waitUntil(lambda: "256 tokens" in said(niches.preview), timeout=20_000)
     hands.picture("2-niches-dock")
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _MAPPINGS = ("obsm", "varm", "obsp", "varp", "layers", "uns")
+#: How often a folder is deleted until it is gone, and the seconds in between.
+_REMOVALS, _BETWEEN_REMOVALS = 20, 0.1
 
 
 def write(adata: AnnData, path: str | Path, overwrite: bool = False) -> Path:
@@ -310,7 +313,12 @@ def _beside(target: Path, kind: str) -> Path:
 
 def _remove(path: Path) -> None:
     """Delete a file or folder if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
+    if not path.is_dir():
         path.unlink(missing_ok=True)
+        return
+    # zarr writes chunks in threads of its own: after one has failed, others can still add files.
+    for _ in range(_REMOVALS):
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return
+        time.sleep(_BETWEEN_REMOVALS)
