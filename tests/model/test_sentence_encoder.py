@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_cellama.core import embedding, model_process
-from napari_cellama.core.batches import CPU_BATCH, GPU_BATCH, batch_end, batch_tokens
+from napari_cellama.core.batches import CPU_BATCH, GPU_BATCH, Batches, batch_end, batch_tokens
 from napari_cellama.core.embedding import ModelError, ModelMemoryError, SentenceEncoder
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.model_files import TokenCounter
@@ -38,7 +38,7 @@ def encoder(bundled):
 @pytest.fixture(scope="module")
 def reference(encoder, sentences):
     """What sentence-transformers itself makes of the sentences, one by one."""
-    return np.stack([encoder._model.encode(text) for text in sentences])
+    return np.stack([encoder._models[0].encode(text) for text in sentences])
 
 
 @pytest.fixture
@@ -46,7 +46,8 @@ def few(encoder, monkeypatch):
     """The loaded encoder, to be broken by one test."""
     monkeypatch.setattr(encoder, "_batch_tokens", 400)
     monkeypatch.setattr(encoder, "_info", encoder._info)
-    monkeypatch.setattr(encoder, "_model", encoder._model)
+    monkeypatch.setattr(encoder, "_models", encoder._models)
+    monkeypatch.setattr(encoder, "_fed", encoder._fed)
     monkeypatch.setattr(encoder, "notices", [])
     return encoder
 
@@ -66,11 +67,11 @@ def test_info(encoder, bundled):
 
 
 def test_tokens_are_counted_as_the_model_does(encoder, bundled, sentences):
-    tokenizer = encoder._model.tokenizer
+    tokenizer = encoder._models[0].tokenizer
     expected = [len(tokenizer(text, truncation=False)["input_ids"]) for text in sentences]
     np.testing.assert_array_equal(TokenCounter(bundled.path).count(sentences), expected)
     np.testing.assert_array_equal(encoder.count_tokens(sentences), expected)
-    assert TokenCounter(bundled.path).limit == encoder._model.max_seq_length
+    assert TokenCounter(bundled.path).limit == encoder._models[0].max_seq_length
     assert max(expected) > 3000
 
 
@@ -87,20 +88,20 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(few, monkeypatch):
     import torch
 
     tried = []
-    really_embed = embedding._embed
+    really_start = embedding.start
 
-    def cramped(model, texts):
+    def cramped(model, texts, features):
         tried.append(len(texts))
         if len(texts) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        return really_embed(model, texts)
+        return really_start(model, texts, features)
 
-    monkeypatch.setattr(embedding, "_embed", cramped)
+    monkeypatch.setattr(embedding, "start", cramped)
     ten = [f"Top genes are MBP, PLP1, and GFAP. {i}" for i in range(10)]
     few._batch_tokens = 10 * int(few.count_tokens(ten)[0])
     vectors = embed(few, ten)
-    assert tried == [10, 5, 2, 2, 2, 2, 2]
-    alone = np.stack([few._model.encode(text) for text in ten])
+    assert tried == [10, 5, 2, 2, 1, 2, 2, 1]
+    alone = np.stack([few._models[0].encode(text) for text in ten])
     assert (vectors * alone).sum(axis=1).min() > 0.9999
 
 
@@ -109,28 +110,35 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(few, monkeypatch):
     [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")],
 )
 def test_no_memory_for_one_sentence_is_one_clear_error(few, monkeypatch, error):
-    def crammed(model, texts):
+    def crammed(model, texts, features):
         raise error
 
-    monkeypatch.setattr(embedding, "_embed", crammed)
+    monkeypatch.setattr(embedding, "start", crammed)
     with pytest.raises(ModelMemoryError, match="even with one sentence at a time") as caught:
         embed(few, ["a", "b", "c"])
     assert "crammed" in caught.value.details
 
 
-def test_a_device_that_fails_midway_gives_way_to_the_cpu(few, sentences, reference, monkeypatch):
-    monkeypatch.setattr(few, "device", "auto")
+@pytest.mark.parametrize("asked", ["auto", "cuda"])
+@pytest.mark.parametrize("late", [False, True], ids=["when begun", "when waited for"])
+def test_a_device_that_fails_midway_gives_way_to_the_cpu(
+    few, sentences, reference, monkeypatch, asked, late
+):
+    monkeypatch.setattr(few, "device", asked)
     few._info = replace(few._info, device="cuda:0", device_name="Some GPU")
-    really_embed = embedding._embed
+    really_start = embedding.start
     calls = []
 
-    def failing(model, texts):
+    def fail():
+        raise RuntimeError("CUDA error: device lost\nlong advice")
+
+    def failing(model, texts, features):
         calls.append(len(texts))
         if len(calls) == 2:
-            raise RuntimeError("CUDA error: device lost\nlong advice")
-        return really_embed(model, texts)
+            return fail if late else fail()
+        return really_start(model, texts, features)
 
-    monkeypatch.setattr(embedding, "_embed", failing)
+    monkeypatch.setattr(embedding, "start", failing)
     few._batch_tokens = 60
     vectors = embed(few, sentences[:6])
     assert (vectors * reference[:6]).sum(axis=1).min() > 0.9999
@@ -141,17 +149,17 @@ def test_a_device_that_fails_midway_gives_way_to_the_cpu(few, sentences, referen
     ]
 
 
-def test_a_device_that_was_asked_for_and_fails_is_an_error(few, monkeypatch):
-    def failing(model, texts):
+def test_a_cpu_that_fails_is_an_error(few, monkeypatch):
+    def failing(model, texts, features):
         raise RuntimeError("the processor is on fire")
 
-    monkeypatch.setattr(embedding, "_embed", failing)
+    monkeypatch.setattr(embedding, "start", failing)
     with pytest.raises(ModelError, match=r"failed on CPU .*: the processor is on fire\.$"):
         embed(few, ["a"])
 
 
 def test_a_gpu_that_does_not_start_gives_way_to_the_cpu(bundled, monkeypatch):
-    monkeypatch.setattr(embedding, "_devices", lambda device: ["meta", "cpu"])
+    monkeypatch.setattr(embedding, "device_groups", lambda device: [["meta"], ["cpu"]])
     encoder = SentenceEncoder(bundled.path, dtype="float32")
     assert encoder.load(CancelToken()).device == "cpu"
     (notice,) = encoder.notices
@@ -164,7 +172,7 @@ def test_a_device_that_is_not_there_is_refused(bundled):
 
 
 def test_bfloat16_that_is_not_true_enough_is_not_taken(bundled, sentences, reference, monkeypatch):
-    monkeypatch.setattr(embedding, "_computes_bfloat16", lambda device: True)
+    monkeypatch.setattr(embedding, "computes_bfloat16", lambda device: True)
     monkeypatch.setattr(embedding, "MIN_COSINE", 1.1)
     encoder = SentenceEncoder(bundled.path, device="cpu")
     assert encoder.load(CancelToken()).dtype == "float32"
@@ -172,9 +180,73 @@ def test_bfloat16_that_is_not_true_enough_is_not_taken(bundled, sentences, refer
 
 
 def test_no_bfloat16_where_the_hardware_has_none(bundled, monkeypatch):
-    monkeypatch.setattr(embedding, "_computes_bfloat16", lambda device: False)
+    monkeypatch.setattr(embedding, "computes_bfloat16", lambda device: False)
     encoder = SentenceEncoder(bundled.path, device="cpu")
     assert encoder.load(CancelToken()).dtype == "float32"
+
+
+def test_several_devices_share_the_work(bundled, sentences, reference, monkeypatch):
+    """Two of them, which here are the same processor."""
+    monkeypatch.setattr(embedding, "device_groups", lambda device: [["cpu", "cpu"]])
+    worked = []
+    really_start = embedding.start
+
+    def noted(model, texts, features):
+        worked.append(id(model))
+        return really_start(model, texts, features)
+
+    monkeypatch.setattr(embedding, "start", noted)
+    encoder = SentenceEncoder(bundled.path, dtype="float32")
+    info = encoder.load(CancelToken())
+    assert info.device == "cpu,cpu"
+    assert info.device_name.startswith("2 x CPU (")
+    encoder._batch_tokens = 400
+    assert (embed(encoder, sentences) * reference).sum(axis=1).min() > 0.9999
+    assert len(set(worked)) == 2
+    assert len(set(worked[::2])) == len(set(worked[1::2])) == 1
+
+
+def test_a_model_that_takes_more_than_ids_is_left_to_its_own_encode(
+    bundled, sentences, reference, monkeypatch
+):
+    from sentence_transformers import SentenceTransformer
+
+    really = SentenceTransformer.preprocess
+
+    def more(self, *given, **options):
+        features = really(self, *given, **options)
+        return {**features, "positions": features["input_ids"]}
+
+    monkeypatch.setattr(SentenceTransformer, "preprocess", more)
+    encoder = SentenceEncoder(bundled.path, device="cpu", dtype="float32")
+    encoder.load(CancelToken())
+    assert encoder._fed is None
+    monkeypatch.undo()
+    encoder._batch_tokens = 400
+    assert (embed(encoder, sentences) * reference).sum(axis=1).min() > 0.9999
+
+
+def test_batches_given_back_are_cut_anew_and_come_first():
+    budget = [1000]
+    texts = ["x" * (1 + i % 7) for i in range(50)]
+
+    def read(part):
+        return np.array([len(text) for text in part]), [[1] * len(text) for text in part]
+
+    batches = Batches(texts, read, lambda ids: {"n": len(ids)}, lambda: budget[0])
+    first = batches.next()
+    budget[0] = 10
+    batches.give_back([first])
+    seen = []
+    while (batch := batches.next()) is not None:
+        assert batch.tokens <= 10
+        assert batch.features == {"n": len(batch.rows)}
+        assert [texts[row] for row in batch.rows] == batch.sentences
+        seen += batch.rows.tolist()
+        if len(seen) == len(batch.rows):
+            assert set(seen) <= set(first.rows.tolist())
+    assert sorted(seen) == list(range(50))
+    batches.close()
 
 
 def test_larger_models_take_smaller_batches():

@@ -8,17 +8,21 @@ use it through :class:`~napari_cellama.core.model_process.ModelProcess`.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from napari_cellama.core import cpu_attention
-from napari_cellama.core.batches import batch_end, batch_tokens
-from napari_cellama.core.devices import cpu_name
+from napari_cellama.core.batches import Batch, Batches, batch_tokens
 from napari_cellama.core.encoder import EncoderInfo
 from napari_cellama.core.events import CancelToken
+from napari_cellama.core.forward import Feeding, encoded, feeding, start
 from napari_cellama.core.model_files import (
     TokenCounter,
     model_prompt,
@@ -26,10 +30,19 @@ from napari_cellama.core.model_files import (
     weight_files,
     weights_hash,
 )
-from napari_cellama.errors import UserError
+from napari_cellama.core.torch_devices import (
+    computes_bfloat16,
+    device_groups,
+    device_name,
+    is_out_of_memory,
+    reason,
+)
+from napari_cellama.errors import Cancelled, UserError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+T = TypeVar("T")
 
 #: bfloat16 is taken only if every probe's vector has at least this cosine to float32's.
 MIN_COSINE = 0.998
@@ -79,8 +92,8 @@ class SentenceEncoder:
     name
         What provenance calls the model; by default the folder's name.
     device
-        ``"auto"`` (a GPU if there is one, and the CPU where it fails), ``"cpu"``, ``"mps"``,
-        ``"cuda"`` or ``"cuda:N"``.
+        ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"mps"``, ``"cuda"`` (all GPUs, which
+        share the work) or ``"cuda:N"``. A GPU that fails midway gives way to the CPU.
     dtype
         ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the hardware computes in it
         and its vectors of :data:`PROBES` have a cosine of at least :data:`MIN_COSINE` to
@@ -109,10 +122,12 @@ class SentenceEncoder:
         self.dtype = dtype
         self.notices: list[str] = []
         self._sha256 = weights_sha256
-        self._model: SentenceTransformer | None = None
+        self._models: list[SentenceTransformer] = []
+        self._fed: Feeding | None = None
+        self._turn = 0
         self._info: EncoderInfo | None = None
         self._counter: TokenCounter | None = None
-        self._batch_tokens = 0
+        self._batch_tokens = self._limit = 0
 
     def load(self, cancel: CancelToken) -> EncoderInfo:
         """Load the model unless it is there already, and say what it is.
@@ -127,17 +142,17 @@ class SentenceEncoder:
             cancel.check()
             self._sha256 = self._sha256 or weights_hash(self.folder)
             weight_files(self.folder)
-            self._open(_devices(self.device), cancel)
+            self._open(device_groups(self.device), cancel)
         return self._info
 
     def encode(
         self, sentences: Sequence[str], cancel: CancelToken
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (rows, vectors) batch by batch, the longest sentences first.
+        """Yield (rows, vectors) batch by batch, about the longest sentences first.
 
         Sentences of the same number of tokens share a batch, or nearly the same where there are
         few, so that next to nothing is computed for padding. Out of memory halves the batch from
-        there on.
+        there on; what a GPU that fails has not answered is embedded on the CPU.
 
         Raises
         ------
@@ -146,21 +161,32 @@ class SentenceEncoder:
         ModelMemoryError
             When a single sentence does not fit.
         ModelError
-            When the device fails and is the CPU or was asked for.
+            When the CPU fails.
         """
         self.load(cancel)
-        lengths = np.clip(self._lengths(sentences), 1, self._info.max_seq_length)
-        order = np.argsort(-lengths, kind="stable")
-        lengths, start = lengths[order], 0
-        while start < len(order):
-            cancel.check()
-            end = batch_end(lengths, start, self._batch_tokens)
-            rows = order[start:end]
-            tokens = int(lengths[start]) * len(rows)
-            vectors = self._try_batch([sentences[row] for row in rows], tokens, cancel)
-            if vectors is not None:
-                yield rows, vectors
-                start += len(rows)
+        with closing(
+            Batches(sentences, self._read_tokens, self._features, lambda: self._batch_tokens)
+        ) as batches:
+            begun: deque[tuple[Batch, Callable[[], np.ndarray] | None]] = deque()
+            while True:
+                cancel.check()
+                batch = batches.next() if len(begun) < self._ahead else None
+                if batch is None and not begun:
+                    return
+                if batch is not None:
+                    waits = self._attempt(partial(self._start, batch), batch, cancel)
+                    begun.append((batch, waits))
+                    if waits is not None:
+                        continue
+                else:
+                    batch, waits = begun[0]
+                    vectors = self._attempt(waits, batch, cancel)
+                    if vectors is not None:
+                        begun.popleft()
+                        yield batch.rows, vectors
+                        continue
+                batches.give_back([failed for failed, _ in begun])
+                begun.clear()
 
     def count_tokens(self, sentences: Sequence[str]) -> np.ndarray:
         """Return (len(sentences),) int64: each sentence's length in tokens, uncut."""
@@ -168,48 +194,73 @@ class SentenceEncoder:
             self._counter = self._counter or TokenCounter(self.folder)
             return self._counter.count(sentences)
         self.load(CancelToken())
-        tokenizer = self._model.tokenizer
+        tokenizer = self._models[0].tokenizer
         prompt = model_prompt(self.folder)
         lengths = [
             len(tokenizer(prompt + text, truncation=False)["input_ids"]) for text in sentences
         ]
         return np.array(lengths, np.int64)
 
-    def _lengths(self, sentences: Sequence[str]) -> np.ndarray:
-        """Return (len(sentences),) int64: tokens, or letters where they cannot be counted."""
-        try:
-            return self.count_tokens(sentences)
-        except Exception:  # a tokenizer of its own kind; batches then only have more padding
-            return np.array([len(text) for text in sentences], np.int64)
+    def _read_tokens(self, sentences: list[str]) -> tuple[np.ndarray, list[list[int]] | None]:
+        """Return sentences' lengths, within the model's limit, and their ids if it takes those."""
+        ids = None
+        if self._fed is not None:
+            ids = self._fed.ids(sentences)
+            lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        else:
+            try:
+                lengths = self.count_tokens(sentences)
+            except Exception:  # a tokenizer of its own kind; there is only more padding by letters
+                lengths = np.array([len(text) for text in sentences], np.int64)
+        return np.clip(lengths, 1, self._limit), ids
 
-    def _open(self, devices: list[str], cancel: CancelToken) -> None:
-        """Put the model onto the first of ``devices`` that works."""
-        for number, device in enumerate(devices, 1):
+    def _features(self, ids: list[list[int]]) -> dict[str, Any] | None:
+        return None if self._fed is None else self._fed.features(ids)
+
+    @property
+    def _ahead(self) -> int:
+        """How many batches are begun before the first is waited for: a GPU is never idle."""
+        return 1 if self._info.device == "cpu" else 2 * len(self._models)
+
+    def _start(self, batch: Batch) -> Callable[[], np.ndarray]:
+        """Begin a batch on the device whose turn it is."""
+        self._turn += 1
+        model = self._models[self._turn % len(self._models)]
+        return start(model, batch.sentences, batch.features if self._fed else None)
+
+    def _open(self, groups: list[list[str]], cancel: CancelToken) -> None:
+        """Put the model onto the first of the groups of devices that works."""
+        for number, devices in enumerate(groups, 1):
             model = self._read()
             cancel.check()
             try:
-                model.to(device)
-                reference = _embed(model, PROBES)
+                model.to(devices[0])
+                reference = encoded(model, PROBES)
+                cancel.check()
+                model, dtype = self._set_dtype(model, devices[0], reference)
+                models = [model, *(deepcopy(model).to(device) for device in devices[1:])]
+            except Cancelled:
+                raise
             except Exception as error:
-                if number == len(devices):
+                if number == len(groups):
                     raise UserError(
-                        f"The language model cannot run on the device {device!r} "
-                        f"({_reason(error)}); choose another device, or 'auto'."
+                        f"The language model cannot run on the device {', '.join(devices)!r} "
+                        f"({reason(error)}); choose another device, or 'auto'."
                     ) from error
-                self._note_failure(device, error)
+                self._note_failure(", ".join(devices), error)
                 continue
-            cancel.check()
-            model, dtype = self._set_dtype(model, device, reference)
-            self._model = model
-            self._batch_tokens = batch_tokens(model, device)
+            self._models = models
+            self._fed = feeding(model, model_prompt(self.folder), PROBES)
+            self._batch_tokens = batch_tokens(model, devices[0])
+            self._limit = min(model.max_seq_length or 2**31 - 1, 2**31 - 1)
             self._info = EncoderInfo(
                 model=self.name,
                 weights_sha256=self._sha256,
-                device=str(model.device),
-                device_name=_device_name(str(model.device)),
+                device=",".join(devices),
+                device_name=device_name(devices),
                 dtype=dtype,
                 dim=reference.shape[1],
-                max_seq_length=min(model.max_seq_length or 2**31 - 1, 2**31 - 1),
+                max_seq_length=self._limit,
                 settings_sha256=settings_hash(self.folder),
             )
             return
@@ -228,7 +279,7 @@ class SentenceEncoder:
             )
         except Exception as error:
             raise UserError(
-                f"The model in {self.folder} cannot be loaded: {_reason(error)}."
+                f"The model in {self.folder} cannot be loaded: {reason(error)}."
             ) from error
         return model.float().eval()
 
@@ -236,7 +287,7 @@ class SentenceEncoder:
         self, model: SentenceTransformer, device: str, reference: np.ndarray
     ) -> tuple[SentenceTransformer, str]:
         """Turn the model into bfloat16 if that is asked for, or native and true to float32."""
-        if self.dtype == "float32" or (self.dtype == "auto" and not _computes_bfloat16(device)):
+        if self.dtype == "float32" or (self.dtype == "auto" and not computes_bfloat16(device)):
             return model, "float32"
         import torch
 
@@ -248,141 +299,66 @@ class SentenceEncoder:
         if self.dtype == "bfloat16":
             return model, "bfloat16"
         try:
-            if (_embed(model, PROBES) * reference).sum(axis=1).min() >= MIN_COSINE:
+            if (encoded(model, PROBES) * reference).sum(axis=1).min() >= MIN_COSINE:
                 return model, "bfloat16"
         except Exception:  # some layers know no bfloat16; float32 is the answer to that, too
             pass
         return self._read().to(device), "float32"
 
-    def _try_batch(
-        self, sentences: list[str], tokens: int, cancel: CancelToken
-    ) -> np.ndarray | None:
-        """Return the vectors, or ``None`` after making it likelier that another try succeeds."""
+    def _attempt(self, work: Callable[[], T], batch: Batch, cancel: CancelToken) -> T | None:
+        """Return what comes of it, or ``None`` after making it likelier that it succeeds."""
         try:
-            return _embed(self._model, sentences)
+            return work()
         except Exception as error:
             problem, details = error, traceback.format_exc()
             # The traceback holds the batch's tensors, which must be free before the next try.
             problem.__traceback__ = problem.__context__ = None
-        if _is_out_of_memory(problem):
-            self._halve_batch(len(sentences), tokens, details)
+        if is_out_of_memory(problem):
+            self._halve_batch(batch, details)
         else:
             self._leave_device(problem, details, cancel)
         return None
 
-    def _halve_batch(self, size: int, tokens: int, details: str) -> None:
-        if size == 1:
+    def _halve_batch(self, batch: Batch, details: str) -> None:
+        if len(batch.rows) == 1:
             raise ModelMemoryError(
                 f"The language model runs out of memory on {self._info.device_name} even with one "
                 "sentence at a time; close other programs, or choose another device or a smaller "
                 "model.",
                 details,
             )
-        self._batch_tokens = tokens // 2
+        self._batch_tokens = batch.tokens // 2
         if self._info.device.startswith("cuda"):
             import torch
 
             torch.cuda.empty_cache()
 
     def _leave_device(self, problem: Exception, details: str, cancel: CancelToken) -> None:
-        """Go on with the CPU if the device was ours to choose."""
-        if self.device != "auto" or self._info.device == "cpu":
+        """Go on with the CPU, if that is not what failed: hours of work may be at stake."""
+        if self._info.device == "cpu":
             raise ModelError(
-                f"The language model failed on {self._info.device_name}: {_reason(problem)}.",
+                f"The language model failed on {self._info.device_name}: {reason(problem)}.",
                 details,
             )
         self._note_failure(self._info.device_name, problem)
-        self._model = self._info = None
-        self._open(["cpu"], cancel)
+        self._models, self._info = [], None
+        self._open([["cpu"]], cancel)
 
     def _note_failure(self, device: str, error: Exception) -> None:
         self.notices.append(
-            f"The language model cannot run on {device} ({_reason(error)}); it runs on the CPU "
+            f"The language model cannot run on {device} ({reason(error)}); it runs on the CPU "
             "instead, which is slower."
         )
 
 
 def _quicken(model: SentenceTransformer) -> None:
     """Give a bfloat16 model on a CPU the attention made for it, unless vectors then differ."""
-    before = _embed(model, PROBES)
+    before = encoded(model, PROBES)
     if not cpu_attention.install(model):
         return
     try:
-        same = (_embed(model, PROBES) * before).sum(axis=1).min() >= MIN_COSINE
+        same = (encoded(model, PROBES) * before).sum(axis=1).min() >= MIN_COSINE
     except Exception:  # a layer that calls it in another way; its own attention is there still
         same = False
     if not same:
         cpu_attention.uninstall(model)
-
-
-def _embed(model: SentenceTransformer, sentences: Sequence[str]) -> np.ndarray:
-    """Return (len(sentences), d) float32 vectors of unit length."""
-    vectors = model.encode(
-        list(sentences), batch_size=len(sentences), show_progress_bar=False, convert_to_numpy=True
-    ).astype(np.float32)
-    if not np.isfinite(vectors).all():
-        raise ArithmeticError("it computed vectors that are not numbers")
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(norms, np.finfo(np.float32).tiny)
-
-
-def _devices(device: str) -> list[str]:
-    """Return the devices to try, best first.
-
-    Raises
-    ------
-    UserError
-        When the one that was asked for is not there.
-    """
-    import torch
-
-    found = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    found += ["mps"] if torch.backends.mps.is_available() else []
-    found += ["cpu"]
-    if device == "auto":
-        return found if found[0] == "cpu" else [found[0], "cpu"]
-    wanted = "cuda:0" if device == "cuda" else device
-    if wanted not in found:
-        raise UserError(
-            f"PyTorch finds no device {device!r} here; choose 'auto' or one of: {', '.join(found)}."
-        )
-    return [wanted]
-
-
-def _device_name(device: str) -> str:
-    if device.startswith("cuda"):
-        import torch
-
-        return torch.cuda.get_device_name(device)
-    return "Apple GPU (MPS)" if device == "mps" else cpu_name()
-
-
-def _computes_bfloat16(device: str) -> bool:
-    """Whether the device multiplies bfloat16 matrices in hardware."""
-    import torch
-
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device != "cpu" or not torch.backends.mkldnn.is_available():
-        return False
-    if hasattr(torch.cpu, "get_capabilities"):
-        has = torch.cpu.get_capabilities()
-        return any(has.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return torch.cpu._is_avx512_bf16_supported()
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    import torch
-
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
-    )
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of an error's message, without its full stop."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(". ") if lines else type(error).__name__
