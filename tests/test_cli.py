@@ -12,7 +12,9 @@ import pytest
 import napari_cellama as nc
 from napari_cellama import api, cli
 from napari_cellama.cli import main
+from napari_cellama.core import devices
 from napari_cellama.core.events import Progress
+from napari_cellama.io import readers
 from napari_cellama.progress import ProgressReport
 from napari_cellama.recipe import Recipe
 from small_sections import WordEncoder, small_section
@@ -61,6 +63,26 @@ def test_run_writes_what_python_finds(section, tmp_path, capsys, suffix):
     again = tmp_path / "again.h5ad"
     assert main(["run", str(output), str(again), "--key-added", "zone", "--quiet"]) == 0
     assert {"niche", "zone"} <= set(nc.read(again).obs)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--model", "/no/such/folder"], "There is no model '/no/such/folder'"),
+        (["--device", "mps"], "The device 'mps' cannot be used"),
+        (["--device", "cuda:9"], "The device 'cuda:9' cannot be used"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_the_file_is_read(
+    section, tmp_path, monkeypatch, capsys, options, said
+):
+    monkeypatch.setattr(devices, "has_mps", lambda: False)
+    monkeypatch.setattr(devices, "torch_build", lambda: "cpu")
+    monkeypatch.setattr(readers, "read", lambda path: pytest.fail("it was read"))
+    assert main(["run", str(section), str(tmp_path / "out.h5ad"), *options]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
 
 
 def test_options_override_the_recipe_file(section, tmp_path):

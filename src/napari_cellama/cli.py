@@ -190,6 +190,7 @@ def run(
     chosen = base.replace(**given)
     check_readable(input)
     check_writable(output, overwrite)
+    _check_model(chosen)
     with _report(quiet) as report:
         report.stage("Reading", note=input.name)
         adata = read(input)
@@ -284,6 +285,15 @@ def _report(quiet: bool) -> ProgressReport:
     from napari_cellama.progress import ProgressReport
 
     return ProgressReport(enabled=not quiet)
+
+
+def _check_model(recipe: Recipe) -> None:
+    """Refuse a model or device that is not there, before a large file is read."""
+    from napari_cellama.core.devices import refuse_absent
+    from napari_cellama.io.models import resolve_model
+
+    refuse_absent(recipe.device)
+    resolve_model(recipe.model)
 
 
 def _find(adata: AnnData, recipe: Recipe, report: ProgressReport) -> NicheResult:

@@ -123,7 +123,8 @@ class Recipe(BaseModel):
         AUTO,
         "Model",
         "Device",
-        "Where the language model runs. 'auto' takes the GPU if there is one.",
+        "Where the language model runs. 'auto' takes the GPU if there is one, 'cuda' all GPUs, "
+        "'cuda:1' that one.",
         choices="device",
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
     )

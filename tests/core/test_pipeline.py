@@ -130,9 +130,31 @@ def test_long_sentences_are_told_of_before_embedding(tissue) -> None:
     encoder = HashEncoder(max_seq_length=10)
     result, events = finish(tissue, Recipe(n_clusters=3), encoder)
     assert "exceed the model's limit of 10 tokens" in said(events)
+    assert "cut at their end, which loses genes of lower rank; name fewer" in said(events)
     assert 0 < result.provenance["share_cut"] <= 1
     told = next(i for i, event in enumerate(events) if isinstance(event, Notice))
     assert events[told + 1].stage == "Embedding"
+
+
+@pytest.mark.parametrize(
+    ("limit", "niche_first", "lost"),
+    [
+        (30, False, "farther neighbours"),
+        (12, False, "farther neighbours and what obs columns say and genes of lower rank"),
+        (30, True, "what obs columns say and genes of lower rank"),
+    ],
+)
+def test_the_part_that_is_lost_is_named(tissue, limit, niche_first, lost) -> None:
+    recipe = Recipe(
+        n_clusters=3,
+        neighbors_in="sentence",
+        niche_first=niche_first,
+        obs_features=["region"],
+        n_top_genes=16,
+    )
+    _, events = finish(tissue, recipe, HashEncoder(max_seq_length=limit))
+    told = said(events).replace(" (in some)", "")
+    assert told.partition("which loses ")[2].startswith(f"{lost}; name fewer")
 
 
 def test_what_the_encoder_has_to_say_is_passed_on(tissue, encoder) -> None:

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from napari_cellama.core import devices
-from napari_cellama.core.devices import describe_device
+from napari_cellama.core.devices import describe_device, refuse_absent
+from napari_cellama.errors import UserError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="the fake nvidia-smi is a shell script")
 
@@ -107,3 +108,31 @@ def test_no_gpu(monkeypatch, tmp_path):
     assert describe_device("auto").startswith("CPU (")
     assert describe_device("cuda") == "No NVIDIA GPU found"
     assert describe_device("mps") == "No Apple GPU found"
+
+
+@posix
+def test_all_gpus_together(two_gpus, torch_for):
+    torch_for(CUDA)
+    assert describe_device("cuda") == "NVIDIA H200 + NVIDIA T4"
+
+
+@posix
+def test_absent_devices_are_refused_from_outside(two_gpus, torch_for):
+    torch_for(CUDA)
+    for there in ("auto", "cpu", "cuda", "cuda:1"):
+        refuse_absent(there)
+    with pytest.raises(UserError, match=r"'cuda:2' cannot be used: There is no cuda:2, only 2"):
+        refuse_absent("cuda:2")
+    torch_for(CPU)
+    devices.torch_build.cache_clear()
+    with pytest.raises(UserError, match=r"can only use the CPU .* PyTorch needs a build for it"):
+        refuse_absent("cuda")
+
+
+def test_what_cannot_be_known_is_not_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(devices, "torch_build", lambda: "rocm")
+    refuse_absent("cuda:3")
+    monkeypatch.setattr(devices, "torch_build", lambda: "cpu")
+    with pytest.raises(UserError, match="'cuda' cannot be used: No NVIDIA GPU found; or choose"):
+        refuse_absent("cuda")

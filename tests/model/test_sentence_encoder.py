@@ -323,7 +323,8 @@ def test_a_bare_gpu_node_is_enough():
     out = run_python("""
 import sys
 class Absent:
-    names = {"anndata", "napari", "scanpy", "squidpy", "pydantic", "qtpy", "magicgui", "psygnal"}
+    names = {"anndata", "napari", "scanpy", "squidpy", "pydantic", "qtpy", "magicgui", "psygnal",
+             "h5py", "zarr", "matplotlib", "platformdirs", "superqt", "typer", "vispy"}
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.names:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)

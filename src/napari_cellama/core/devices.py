@@ -10,11 +10,14 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+
+from napari_cellama.errors import UserError
 
 
 def describe_device(device: str = "auto") -> str:
@@ -36,6 +39,9 @@ def describe_device(device: str = "auto") -> str:
         return cpu_name()
     if device == "mps" or (device == "auto" and not gpus):
         return f"{_cpu_model() or 'Apple GPU'} (MPS)" if has_mps() else "No Apple GPU found"
+    if device == "cuda" and len(gpus) > 1 and torch_build() != "cpu":
+        same = len(set(gpus)) == 1
+        return f"{len(gpus)} x {gpus[0]}" if same else " + ".join(gpus)
     number = int(device.partition(":")[2] or 0)
     if number >= len(gpus):
         count = f"only {len(gpus)} GPU{'s' if len(gpus) > 1 else ''}"
@@ -46,6 +52,31 @@ def describe_device(device: str = "auto") -> str:
             f"{gpu_torch_command()}"
         )
     return gpus[number]
+
+
+def refuse_absent(device: str) -> None:
+    """Refuse a device that this machine or its PyTorch surely lacks, without starting anything.
+
+    Raises
+    ------
+    UserError
+        With what there is instead. What cannot be known from outside is not refused here.
+    """
+    if device in ("auto", "cpu"):
+        return
+    build = torch_build()
+    if device == "mps":
+        absent = not has_mps()
+    elif build == "cpu":
+        absent = True
+    else:
+        # Without nvidia-smi nothing is known, and ROCm has another program.
+        known = build == "cuda" and shutil.which("nvidia-smi") is not None
+        absent = known and int(device.partition(":")[2] or 0) >= len(gpu_names())
+    if absent:
+        found = describe_device(device)
+        found = f"PyTorch can only use the {found}" if found.startswith("CPU (") else found
+        raise UserError(f"The device {device!r} cannot be used: {found}; or choose 'auto'.")
 
 
 @cache

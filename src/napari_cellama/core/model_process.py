@@ -45,7 +45,7 @@ GRACE = 5.0
 #: Giving up a load that has taken this long ends the child; a quicker one is left to finish.
 PATIENCE = 60.0
 #: Sentences a message: what is computed in a few seconds, and how many messages ahead.
-CPU_PIECE, GPU_PIECE, AHEAD = 256, 8192, 2
+CPU_PIECE, GPU_PIECE, AHEAD = 256, 32768, 2
 #: How many idle models are kept in memory.
 MAX_WARM = 2
 
@@ -305,7 +305,7 @@ def _environment() -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
-        "TOKENIZERS_PARALLELISM": "false",
+        "TOKENIZERS_PARALLELISM": "true",
     }
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from napari_cellama.core.encoder import EncoderInfo
+    from napari_cellama.core.lengths import Cut
     from napari_cellama.core.tissue import Tissue
     from napari_cellama.recipe import Recipe
 
@@ -77,14 +78,16 @@ def about_left_out(left_out: np.ndarray) -> list[str]:
     return [f"{_cells(count)} of {len(left_out):,} {get} no niche: {listed}."]
 
 
-def about_cut(share_cut: float, info: EncoderInfo) -> list[str]:
-    """Say what share of the sentences is longer than the model reads."""
-    if share_cut <= 0:
+def about_cut(cut: Cut, info: EncoderInfo) -> list[str]:
+    """Say what share of the sentences is longer than the model reads, and what that loses."""
+    if cut.share <= 0:
         return []
-    share = f"{share_cut:.0%}" if share_cut >= 0.01 else "Less than 1%"
+    share = f"{cut.share:.0%}" if cut.share >= 0.01 else "Less than 1%"
+    # "in some" where it is not lost in nearly all of those that are cut.
+    lost = [part if often > 0.95 else f"{part} (in some)" for part, often in cut.parts.items()]
     return [
         f"{share} of the sentences exceed the model's limit of {info.max_seq_length} tokens and "
-        "are cut at their end; name fewer genes or neighbours."
+        f"are cut at their end, which loses {' and '.join(lost)}; name fewer genes or neighbours."
     ]
 
 

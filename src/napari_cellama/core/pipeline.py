@@ -16,9 +16,10 @@ from napari_cellama.core.clustering import candidates, choose_n_clusters, cluste
 from napari_cellama.core.consensus import Grouping
 from napari_cellama.core.context import placing
 from napari_cellama.core.describe import neighbor_enrichment
-from napari_cellama.core.encoder import Encoder, EncoderInfo
+from napari_cellama.core.encoder import Encoder
 from napari_cellama.core.events import CancelToken, Event, Finished, Notice, Progress, Stage
 from napari_cellama.core.graph import graph_of_neighbors, radius_graph
+from napari_cellama.core.lengths import cut_short
 from napari_cellama.core.matrix import expression
 from napari_cellama.core.palette import niche_colors
 from napari_cellama.core.provenance import provenance
@@ -34,9 +35,6 @@ from napari_cellama.recipe import AUTO, Recipe
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-#: How many sentences are counted in tokens to say what share is too long.
-_COUNTED_SENTENCES = 5_000
 
 
 def run(
@@ -97,8 +95,8 @@ def run(
     heard, heard_of_cache = list(encoder.notices), len(cache.notices)
     info = encoder.load(journal.cancel)
     yield Progress("Model", 1, 1, note=f"{info.model} on {info.device_name}")
-    share_cut = _share_cut(views, encoder, info)
-    yield from journal.tell(notices.about_cut(share_cut, info))
+    cut = cut_short(views, encoder, info.max_seq_length)
+    yield from journal.tell(notices.about_cut(cut, info))
 
     yield journal.enter("Embedding")
     views = yield from _embedded(views, encoder, cache, journal.cancel)
@@ -120,7 +118,7 @@ def run(
             result,
             distances=distances,
             notices=tuple(journal.notices),
-            provenance={**record, "share_cut": share_cut, **choice},
+            provenance={**record, "share_cut": cut.share, **choice},
             fingerprint=cells,
         )
     )
@@ -198,13 +196,6 @@ def _refuse_too_few(left_out: np.ndarray, recipe: Recipe) -> None:
         )
     if recipe.n_clusters != AUTO:
         refuse_more_niches(recipe.n_clusters, n_kept)
-
-
-def _share_cut(views: tuple[View, ...], encoder: Encoder, info: EncoderInfo) -> float:
-    """Return about what share of the sentences exceeds the model's token limit."""
-    sentences = [text for view in views for text in view.sentences]
-    counted = sentences[:: max(1, len(sentences) // _COUNTED_SENTENCES)]
-    return float((encoder.count_tokens(counted) > info.max_seq_length).mean())
 
 
 def _since(heard: list[str], notices: list[str]) -> list[str]:

@@ -66,6 +66,8 @@ def model_offers() -> Mapping[str, Offer]:
     short = found.removeprefix("CPU (").removesuffix(")") if found == cpu_name() else found
     devices: list[tuple[str, Any]] = [(f"auto · {short}", AUTO)]
     devices += [(f"{name} · cuda:{i}", f"cuda:{i}") for i, name in enumerate(gpu_names())]
+    if len(gpu_names()) > 1:
+        devices.append((f"all: {describe_device('cuda')} · cuda", "cuda"))
     if has_mps():
         devices.append((describe_device("mps"), "mps"))
     devices.append((cpu_name(), "cpu"))
