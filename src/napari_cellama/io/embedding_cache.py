@@ -93,7 +93,7 @@ class CacheFolder:
     def find(
         self, info: EncoderInfo, sentences: Sequence[str], cancel: CancelToken
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (rows, vectors) of the sentences that are kept; a piece at a time.
+        """Yield (rows, vectors) of the sentences that are kept, record by record.
 
         What is damaged is not found: the piece's good records are written anew and the piece is
         deleted.
@@ -104,9 +104,7 @@ class CacheFolder:
         wanted = Wanted(sentence_hashes(list(sentences)))
         for path in self._pieces(self.folder / _name(info)):
             cancel.check()
-            found = self._look_into(path, info, wanted)
-            if found is not None:
-                yield found
+            yield from self._look_into(path, info, wanted)
             if wanted.all_found:
                 return
 
@@ -128,9 +126,9 @@ class CacheFolder:
 
     def _look_into(
         self, path: Path, info: EncoderInfo, wanted: Wanted
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return the rows and vectors that a piece has of those still wanted."""
-        rows, vectors, whole = [], [], True
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the rows and vectors that a piece has of those still wanted."""
+        used, whole = False, True
         try:
             with path.open("rb", buffering=0) as stream:
                 records = Records(stream, _key(info), info.dim)
@@ -141,18 +139,17 @@ class CacheFolder:
                         whole = False
                         continue
                     wanted.take(hits)
-                    rows.append(hits)
-                    vectors.append(batch)
-            if rows:
+                    used = True
+                    yield hits, batch
+            if used:
                 os.utime(path)  # used just now, which eviction goes by
         except FileNotFoundError:
-            return None  # evicted by another process
+            return  # evicted by another process
         except OSError as error:
             self._fail(f"cannot be read ({_reason(error)})")
         else:
             if not (whole and records.whole):
                 self._mend(path, info)
-        return (np.concatenate(rows), np.concatenate(vectors)) if rows else None
 
     def _keep(self, info: EncoderInfo, hashes: np.ndarray, vectors: np.ndarray) -> None:
         with self._lock:
