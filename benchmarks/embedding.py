@@ -1,165 +1,264 @@
-"""How fast sentences are embedded exactly, beside sentence-transformers' own encode.
+"""How fast sentences are embedded exactly: beside sentence-transformers' own encode, everywhere.
 
-    python benchmarks/embedding.py [--cells 240] [--rounds 7] [--genes 16] [--device cpu]
+    python benchmarks/embedding.py [--cells 360] [--rounds 3]
 
-The sentences are the sample tissue's, genes and cell type in one, different ones only. Each round
-times everything once, beginning with another one each time, so that a busy machine is as busy for
-all; the table has the median over the rounds, and the ratios' medians within rounds.
+The sentences are those of a run on the sample tissue. Each round times everything once, beginning
+with another one each time, so that a busy machine is as busy for all; the table has the median
+over the rounds, and the ratios' medians within rounds. Needs a display (``xvfb-run`` will
+do).
+
+In a fresh process that has loaded nothing else:
 
 - encode, float32: ``SentenceTransformer.encode`` as anybody calls it
 - encode, bfloat16: the same on the same model in bfloat16
-- engine: ``SentenceEncoder``, in this process
-- ModelProcess: the same as the window, Python and the command line use it
-- matrix products: what the model's arithmetic would take at the speed of one large product,
-  measured in the same round
+- matrix products: what the model's arithmetic would take at the speed of one large product
+- engine: ``SentenceEncoder``
+
+and the stage "Embedding" of whole runs, by the clock of their provenance:
+
+- command line: ``napari-cellama run`` in a process of its own
+- window: *Run* in an open viewer
+- Python: ``run`` here, where scanpy's ``normalize_total`` and ``pca`` have run before
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_cellama.core.devices import cpu_name
-from napari_cellama.core.embedding import SentenceEncoder
-from napari_cellama.core.encoder import Encoder
-from napari_cellama.core.events import CancelToken
-from napari_cellama.core.model_process import ModelProcess
-from napari_cellama.io.models import BUNDLED, resolve_model
+from rates import (
+    PRODUCTS,
+    Rates,
+    distinct,
+    embed,
+    judge,
+    least_cosine,
+    operations,
+    print_rates,
+    product_rate,
+    timed,
+)
+
+FULL, HALF = "encode, float32", "encode, bfloat16"
+ENGINE, COMMAND, WINDOW, PYTHON = "engine", "command line", "window", "Python after normalize, pca"
+OVER_FULL, OVER_HALF, OF_CEILING, SAME = 1.8, 1.15, 0.5, 0.1
 
 
-def make_sentences(n_cells: int, n_genes: int) -> tuple[list[str], int]:
-    """Return different sentences of the sample tissue's cells, and how many cells they are of."""
-    import napari_cellama as nc
+class Served:
+    """This script in a process of its own, which answers each line with one."""
 
-    adata = nc.sample.tissue(max(n_cells, 600), seed=0)[:n_cells].copy()
-    made = nc.cell_sentences(adata, n_top_genes=n_genes, obs_features=["cell_type"])
-    made = [text for text in made if isinstance(text, str)]
-    return list(dict.fromkeys(made)), len(made)
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, __file__, *arguments]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
+    def ask(self, name: str) -> Any:
+        """Return the answer to a line."""
+        self._process.stdin.write(f"{name}\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
 
-def embed(encoder: Encoder, sentences: Sequence[str]) -> np.ndarray:
-    """Return all vectors."""
-    cancel = CancelToken()
-    vectors = np.empty((len(sentences), encoder.load(cancel).dim), np.float32)
-    for rows, batch in encoder.encode(sentences, cancel):
-        vectors[rows] = batch
-    return vectors
-
-
-def product_rate(dtype: Any, device: str) -> float:
-    """Return the floating-point operations a second of one large product, the best of some."""
-    import torch
-
-    m, n, k = (4096, 1536, 768) if device == "cpu" else (16384, 8192, 8192)
-    left = torch.randn(m, k, dtype=dtype, device=device)
-    right = torch.randn(k, n, dtype=dtype, device=device)
-    best = np.inf
-    for _ in range(8):
-        _wait(device)
-        start = time.perf_counter()
-        left @ right
-        _wait(device)
-        best = min(best, time.perf_counter() - start)
-    return 2 * m * n * k / best
+    def close(self) -> None:
+        """Let it end."""
+        self._process.communicate()
 
 
-def _wait(device: str) -> None:
-    if device != "cpu":
-        import torch
-
-        torch.cuda.synchronize()
-
-
-def operations(model: Any, lengths: np.ndarray) -> float:
-    """Return the operations of a transformer's matrix products on sentences of these tokens."""
-    import torch
-
-    weights = sum(
-        part.weight.numel()
-        for layer in model[0].auto_model.encoder.layer
-        for part in layer.modules()
-        if isinstance(part, torch.nn.Linear)
-    )
-    config = model[0].auto_model.config
-    attention = 2 * config.num_hidden_layers * config.hidden_size * lengths**2
-    return float(2 * (weights * lengths + attention).sum())
+def serve(answers: dict[str, Callable[[], Any]]) -> None:
+    """Answer the lines of standard input; what libraries print goes elsewhere."""
+    out, sys.stdout = sys.stdout, sys.stderr
+    for line in sys.stdin:
+        print(json.dumps(answers[line.strip()]()), file=out, flush=True)
 
 
-def timed(work: Callable[[], Any], n: int) -> float:
-    """Return things a second."""
-    start = time.perf_counter()
-    work()
-    return n / (time.perf_counter() - start)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cells", type=int, default=240)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--genes", type=int, default=16)
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
+def serve_plain(sentences: list[str]) -> None:
+    """Answer for what runs in a fresh process."""
     import torch
     from sentence_transformers import SentenceTransformer
 
-    sentences, n_cells = make_sentences(options.cells, options.genes)
+    from napari_cellama.core.embedding import SentenceEncoder
+    from napari_cellama.core.events import CancelToken
+    from napari_cellama.io.models import BUNDLED, resolve_model
+
     folder = resolve_model(BUNDLED).path
-    plain = SentenceTransformer(str(folder), device=options.device)
-    half = SentenceTransformer(str(folder), device=options.device).bfloat16()
-    engine = SentenceEncoder(folder, device=options.device)
-    process = ModelProcess(folder, device=options.device)
+    plain = SentenceTransformer(str(folder), device="cpu")
+    half = SentenceTransformer(str(folder), device="cpu").bfloat16()
+    engine = SentenceEncoder(folder, device="cpu")
     info = engine.load(CancelToken())
-    lengths = engine.count_tokens(sentences)
-    cost = operations(plain, np.minimum(lengths, info.max_seq_length).astype(float))
-    dtype = getattr(torch, info.dtype)
+    lengths = np.minimum(engine.count_tokens(sentences), info.max_seq_length).astype(float)
+    cost = operations(plain, lengths) / len(sentences)
 
-    runs: dict[str, Callable[[], Any]] = {
-        "encode, float32": lambda: plain.encode(sentences, show_progress_bar=False),
-        "encode, bfloat16": lambda: half.encode(sentences, show_progress_bar=False),
-        f"engine ({info.dtype})": lambda: embed(engine, sentences),
-        f"ModelProcess ({info.dtype})": lambda: embed(process, sentences),
+    def about() -> dict[str, Any]:
+        reference = plain.encode(sentences, show_progress_bar=False)
+        return {
+            "machine": f"{info.device_name}; torch {torch.__version__}; {info.dtype}",
+            "tokens": lengths.mean(),
+            "cosine": least_cosine(embed(engine, sentences), reference),
+        }
+
+    def rate(work: Callable[[], Any]) -> Callable[[], float]:
+        return lambda: timed(work, len(sentences))
+
+    serve(
+        {
+            "about": about,
+            FULL: rate(lambda: plain.encode(sentences, show_progress_bar=False)),
+            HALF: rate(lambda: half.encode(sentences, show_progress_bar=False)),
+            ENGINE: rate(lambda: embed(engine, sentences)),
+            PRODUCTS: lambda: product_rate(getattr(torch, info.dtype), "cpu") / cost,
+        }
+    )
+
+
+def serve_window(path: str) -> None:
+    """Answer for runs in an open window."""
+    from qtpy.QtWidgets import QApplication
+
+    import napari_cellama as nc
+    from napari_cellama.core.events import Finished
+    from napari_cellama.ui.attach import session_of
+    from napari_cellama.ui.launch import view
+    from napari_cellama.ui.workers import Failed
+
+    session = session_of(view(nc.read(path), name="benchmark"))
+    seen: list[Any] = []
+    session.job_event.connect(lambda job, event: seen.append(event))
+
+    def run() -> float:
+        seen.clear()
+        session.run(recipe())
+        while not any(isinstance(event, Finished | Failed) for event in seen):
+            QApplication.processEvents()
+            time.sleep(0.001)
+        (last,) = (event for event in seen if isinstance(event, Finished | Failed))
+        while session.running is not None:
+            QApplication.processEvents()
+        return last.result.provenance["seconds"]["Embedding"]
+
+    serve({WINDOW: run})
+
+
+def recipe() -> Any:
+    """Return the run that is timed in all places."""
+    import napari_cellama as nc
+
+    return nc.Recipe(cell_type_key="cell_type", n_clusters=6, device="cpu")
+
+
+def run_command(path: Path) -> float:
+    """Return the seconds that the command line takes to embed a file's cells."""
+    import napari_cellama as nc
+
+    out = path.with_name("out.h5ad")
+    given = [str(path), str(out), "--overwrite", "--quiet", "--device", "cpu"]
+    given += ["--cell-type-key", "cell_type", "--n-clusters", "6"]
+    subprocess.run([sys.executable, "-m", "napari_cellama.cli", "run", *given], check=True)
+    return float(nc.read(out).uns["cellama"]["runs"]["niche"]["seconds"]["Embedding"])
+
+
+def sentences_of(adata: Any) -> list[str]:
+    """Return the sentences that the run embeds, from a run with a stand-in."""
+    from napari_cellama.core.events import Finished
+    from napari_cellama.core.pipeline import run
+    from second_run import WordEncoder
+
+    *_, last = run(adata, recipe(), encoder=WordEncoder(64))
+    assert isinstance(last, Finished)
+    return [text for view in last.result.views for text in view.sentences]
+
+
+def normalise(adata: Any) -> None:
+    """Run what loads numba's OpenMP threads into this process."""
+    import scanpy as sc
+
+    work = adata.copy()
+    sc.pp.normalize_total(work)
+    sc.pp.log1p(work)
+    sc.pp.pca(work, n_comps=20)
+
+
+def measure(adata: Any, folder: Path, sentences: list[str], rounds: int) -> tuple[Rates, Any]:
+    """Return all rates, and what the fresh process says of itself."""
+    import napari_cellama as nc
+
+    path = nc.write(adata, folder / "tissue.h5ad")
+    texts = folder / "sentences.json"
+    texts.write_text(json.dumps(sentences), encoding="utf-8")
+    plain, window = Served("--plain", str(texts)), Served("--window", str(path))
+    normalise(adata)
+    n = len(sentences)
+
+    def here() -> float:
+        result = nc.run(adata.copy(), recipe(), progress=False)
+        return n / result.provenance["seconds"]["Embedding"]
+
+    runs: dict[str, Callable[[], float]] = {
+        **{name: (lambda name=name: plain.ask(name)) for name in (FULL, HALF, ENGINE)},
+        COMMAND: lambda: n / run_command(path),
+        WINDOW: lambda: n / window.ask(WINDOW),
+        PYTHON: here,
+        PRODUCTS: lambda: plain.ask(PRODUCTS),
     }
-    reference = runs["encode, float32"]()
-    vectors = embed(engine, sentences)
-    cosines = (vectors * reference).sum(axis=1) / np.linalg.norm(reference, axis=1)
-    embed(process, sentences[:32])
-    rates: dict[str, list[float]] = {name: [] for name in [*runs, "matrix products"]}
-    for number in range(options.rounds):
-        names = list(runs)
-        first = number % len(names)  # nobody always comes after the same other
-        for name in names[first:] + names[:first]:
-            rates[name].append(timed(runs[name], len(sentences)))
-        rates["matrix products"].append(product_rate(dtype, options.device) / cost * len(sentences))
-    process.close()
+    about = plain.ask("about")
+    window.ask(WINDOW)
+    here()
+    rates: Rates = {name: [] for name in runs}
+    for number in range(rounds):
+        first = number % len(runs)
+        for name in [*runs, *runs][first : first + len(runs)]:
+            rates[name].append(runs[name]())
+    plain.close()
+    window.close()
+    return rates, about
 
-    measured = {name: np.array(values) for name, values in rates.items()}
-    print(
-        f"{info.device_name if options.device != 'cpu' else cpu_name()}; torch {torch.__version__}"
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cells", type=int, default=360)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--plain", help=argparse.SUPPRESS)
+    parser.add_argument("--window", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.plain:
+        serve_plain(json.loads(Path(options.plain).read_text(encoding="utf-8")))
+        return 0
+    if options.window:
+        serve_window(options.window)
+        return 0
+    os.environ["NAPARI_CELLAMA_CACHE_GIB"] = "0"  # everything is embedded every time
+    import napari_cellama as nc
+
+    adata = nc.sample.tissue(max(options.cells, 600), seed=0)[: options.cells].copy()
+    sentences = sentences_of(adata)
+    with tempfile.TemporaryDirectory() as folder:
+        rates, about = measure(adata, Path(folder), sentences, options.rounds)
+    print(about["machine"])
+    print(f"{distinct(sentences)}, {about['tokens']:.0f} tokens on average")
+    ratios = print_rates(rates, [FULL, HALF, ENGINE, PRODUCTS])
+    engine = ratios[ENGINE]
+    share = len(set(sentences)) / len(sentences)
+    return judge(
+        (share >= 0.95, f"{share:.1%} of the sentences are distinct"),
+        (about["cosine"] >= 0.998, f"least cosine to float32 {about['cosine']:.5f} >= 0.998"),
+        (engine[FULL] >= OVER_FULL, f"{engine[FULL]:.2f} x {FULL}, at least {OVER_FULL}"),
+        (engine[HALF] >= OVER_HALF, f"{engine[HALF]:.2f} x {HALF}, at least {OVER_HALF}"),
+        (engine[PRODUCTS] >= OF_CEILING, f"{engine[PRODUCTS]:.0%} of the ceiling, at least 50%"),
+        *(
+            (ratios[name][ENGINE] >= 1 - SAME, f"{name}: {ratios[name][ENGINE]:.2f} x engine")
+            for name in (COMMAND, WINDOW, PYTHON)
+        ),
     )
-    print(
-        f"{len(sentences)} different sentences of {n_cells} cells "
-        f"({len(sentences) / n_cells:.1%} distinct), {lengths.mean():.0f} tokens on average"
-    )
-    print(f"least cosine of the engine's vectors to float32's: {cosines.min():.5f}")
-    columns = ("sentences/s", "x float32", "x bfloat16", "of ceiling")
-    print(
-        f"{'median of ' + str(options.rounds) + ' rounds':<26}"
-        + "".join(f"{c:>13}" for c in columns)
-    )
-    for name, values in measured.items():
-        ratios = [
-            np.median(values / measured[other])
-            for other in ("encode, float32", "encode, bfloat16", "matrix products")
-        ]
-        print(
-            f"{name:<26}{np.median(values):13.1f}{ratios[0]:13.2f}{ratios[1]:13.2f}"
-            f"{ratios[2]:13.0%}"
-        )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,16 +3,18 @@
     python benchmarks/second_run.py [--cells 100000] [--batch 32]
 
 The first run fills a cache in a folder of its own, in batches as small as a processor's, with
-vectors that a stand-in makes from the words (the real model would take an hour). The second run
-asks for other neighbours and as many niches, from a cache object that knows nothing of the
-first, as after a restart. Time is printed by stage, and beside the cache's the time in which the
-same bytes are read and hashed, which is what the machine can do.
+vectors that a stand-in makes from the words (the real model would take an hour); what is read
+back is as large and as real as the model's. The second run asks for other neighbours and as many
+niches, from a cache object that knows nothing of the first, as after a restart. Time is printed
+by stage, and beside the cache's the time in which the same bytes are read and hashed, which is
+what the machine can do. On a busy machine look at the processor's seconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_cellama.core.devices import cpu_name
 from napari_cellama.core.encoder import EncoderInfo
 from napari_cellama.core.events import CancelToken, Finished, Progress
 from napari_cellama.core.pipeline import run
@@ -28,6 +31,9 @@ from napari_cellama.core.result import NicheResult
 from napari_cellama.io.embedding_cache import CacheFolder
 from napari_cellama.recipe import Recipe
 from napari_cellama.sample import tissue
+from rates import judge
+
+LIMIT_SECONDS = 3.0
 
 
 class WordEncoder:
@@ -93,7 +99,7 @@ def seconds_to_hash(folder: Path) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", type=int, default=100_000)
     parser.add_argument("--batch", type=int, default=32)
@@ -107,7 +113,9 @@ def main() -> None:
         usage = CacheFolder(folder).usage()
         made, encoder.embedded = encoder.embedded, 0
         other = recipe.replace(n_neighbors=30)
+        worked = time.process_time()
         second, event, second_seconds = timed_run(adata, other, encoder, folder)
+        worked = time.process_time() - worked
         ceiling = seconds_to_hash(folder)
     n_sentences = sum(len(view.sentences) for view in first.views)
     print(f"{options.cells:,} cells, {n_sentences:,} sentences, {made:,} of them embedded at first")
@@ -119,7 +127,15 @@ def main() -> None:
         print(f"{stage:<12}{before[stage]:10.2f}{after[stage]:11.2f}")
     print(f"{'whole':<12}{first_seconds:10.2f}{second_seconds:11.2f}")
     print(f"reading and hashing the cache's bytes takes {ceiling:.2f} s here")
+    print(f"the second run took {worked:.2f} s of processor time; {cpu_name()}")
+    genes = first.views[0]
+    distinct = len(genes.sentences) / (genes.index >= 0).sum()
+    return judge(
+        (distinct >= 0.95, f"{distinct:.1%} of the cells' sentences are distinct"),
+        (encoder.embedded == 0, f"{encoder.embedded} sentences embedded by the second run"),
+        (second_seconds <= LIMIT_SECONDS, f"{second_seconds:.2f} s, at most {LIMIT_SECONDS:g}"),
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

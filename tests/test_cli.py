@@ -272,6 +272,19 @@ def test_a_terminal_gets_bars_with_rate_and_time_left():
     assert "Note: something\n" in terminal.text
 
 
+def test_a_bar_says_what_came_from_the_cache_and_leaves_it_out_of_the_rate():
+    terminal = Terminal()
+    with ProgressReport(stream=terminal) as report:
+        report.show(Progress("Embedding"))
+        for done in range(90_000, 90_050, 10):
+            report.show(Progress("Embedding", done, 100_000, "sentences", "a CPU", 90_000))
+            time.sleep(0.21)
+    assert "a CPU, 90,000 from the cache" in terminal.text
+    rates = [float(rate) for rate in re.findall(r"([\d.]+) sentences/s", terminal.text)]
+    assert rates
+    assert max(rates) < 500
+
+
 def test_a_long_stage_tells_a_log_how_far_it_is(capsys, monkeypatch):
     clock = iter(np.arange(0, 1000, 50.0))
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))

@@ -62,8 +62,13 @@ class ProgressReport:
         self._last = event
         if self._bar is not None:
             self._bar.total = event.total or None
-            if event.note:
-                self._bar.set_postfix_str(event.note, refresh=False)
+            if event.unit:
+                self._bar.unit = f" {event.unit}"
+            if self._bar.n < event.cached:  # what took no time is no part of the rate
+                self._bar.n = self._bar.initial = self._bar.last_print_n = event.cached
+            cached = f"{event.cached:,} from the cache" if event.cached else ""
+            if note := ", ".join(text for text in (event.note, cached) if text):
+                self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(event.done - self._bar.n)
         elif time.perf_counter() - self._told > _EVERY_SECONDS:
             self._told = time.perf_counter()

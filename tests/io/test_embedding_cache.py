@@ -249,6 +249,32 @@ def test_a_full_disk(tmp_path):
         subprocess.run(["umount", disk], check=True)
 
 
+def test_a_damaged_piece_stays_while_its_good_records_find_no_place(cache):
+    keep(cache, WORDS)
+    (piece,) = pieces(cache)
+    content = bytearray(piece.read_bytes())
+    content[-1] ^= 1
+    piece.write_bytes(content)
+    reader = CacheFolder(cache.folder, reserve=1 << 62)
+    assert found(reader, WORDS) == list(range(9))
+    assert piece.exists()
+    assert any("has no room" in notice for notice in reader.notices)
+    assert found(CacheFolder(cache.folder, reserve=0), WORDS) == list(range(9))
+    assert not piece.exists()
+
+
+def test_a_cache_that_others_filled_can_be_read(cache, monkeypatch):
+    keep(cache, WORDS)
+
+    def refuse(path):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    reader = CacheFolder(cache.folder, reserve=0)
+    assert found(reader, WORDS) == list(range(12))
+    assert reader.notices == []
+
+
 def test_some_of_the_disk_is_left_to_others(cache):
     cache.reserve = 1 << 62
     keep(cache, WORDS)

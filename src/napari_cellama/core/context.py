@@ -227,7 +227,10 @@ def _moments(
     Multiplied in float32, chunk by chunk, and added up in float64.
     """
     chunks = range(0, len(vectors), _CHUNK)
-    mean = sum(weights[i : i + _CHUNK] @ vectors[i : i + _CHUNK] for i in chunks)
+    mean = np.zeros(vectors.shape[1])
+    for start in chunks:
+        rows = slice(start, start + _CHUNK)
+        mean += weights[rows].astype(np.float32) @ vectors[rows]
     covariance = np.zeros((vectors.shape[1],) * 2)
     for start in chunks:
         if cancel is not None:

@@ -142,7 +142,8 @@ class CacheFolder:
                     used = True
                     yield hits, batch
             if used:
-                os.utime(path)  # used just now, which eviction goes by
+                with contextlib.suppress(OSError):  # a folder that others have filled for us
+                    os.utime(path)  # used just now, which eviction goes by
         except FileNotFoundError:
             return  # evicted by another process
         except OSError as error:
@@ -184,6 +185,8 @@ class CacheFolder:
         free = shutil.disk_usage(self.folder).free
         piece = min(PIECE_BYTES, self.limit)
         room = min(self.limit, total + free - self.reserve)
+        if piece > room:  # not even an empty cache would do, so nothing is gained by deleting
+            return False
         in_use = set(self._writing.values())
         for path, size, _ in pieces:
             if total + piece <= room and left < MAX_PIECES:
@@ -204,7 +207,8 @@ class CacheFolder:
                     self._keep(info, record.hashes, vectors)
         except OSError:
             pass  # then the rest is embedded again
-        _delete(path)
+        if not self._failed:  # else its good records are nowhere else
+            _delete(path)
         self._note(
             "Part of the embedding cache was damaged; it was thrown away, and what is missing is "
             "embedded again."
