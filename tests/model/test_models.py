@@ -59,6 +59,16 @@ def test_altered_weights_of_another_folder_have_another_hash(copy):
     assert resolve_model(str(copy)).weights_sha256 != before
 
 
+def test_weights_altered_since_they_were_looked_at_are_refused(copy):
+    model = resolve_model(str(copy))
+    with (copy / "model.safetensors").open("r+b") as stream:
+        stream.seek(50_000_000)
+        stream.write(b"altered")
+    encoder = SentenceEncoder(copy, weights_sha256=model.weights_sha256)
+    with pytest.raises(UserError, match=r"^The weights in .* have been altered \(sha256 .*…\);"):
+        encoder.load(CancelToken())
+
+
 def test_missing_weights(copy):
     (copy / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"The weights are missing in .*my model ü"):

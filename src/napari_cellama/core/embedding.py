@@ -27,7 +27,6 @@ from napari_cellama.core.model_files import (
     TokenCounter,
     model_prompt,
     settings_hash,
-    weight_files,
     weights_hash,
 )
 from napari_cellama.core.torch_devices import (
@@ -99,7 +98,7 @@ class SentenceEncoder:
         and its vectors of :data:`PROBES` have a cosine of at least :data:`MIN_COSINE` to
         float32's.
     weights_sha256
-        The weights' hash where it is known already; else it is computed on loading.
+        What the weights' hash must be; by default whatever it is.
 
     Attributes
     ----------
@@ -135,13 +134,12 @@ class SentenceEncoder:
         Raises
         ------
         UserError
-            When the folder is no model, its weights are missing or not safetensors, or the
-            device that was asked for is not there or fails.
+            When the folder is no model, its weights are missing, altered or not safetensors, or
+            the device that was asked for is not there or fails.
         """
         if self._info is None:
             cancel.check()
-            self._sha256 = self._sha256 or weights_hash(self.folder)
-            weight_files(self.folder)
+            self._check_weights()
             self._open(device_groups(self.device), cancel)
         return self._info
 
@@ -200,6 +198,16 @@ class SentenceEncoder:
             len(tokenizer(prompt + text, truncation=False)["input_ids"]) for text in sentences
         ]
         return np.array(lengths, np.int64)
+
+    def _check_weights(self) -> None:
+        """Refuse weights other than those asked for: all is kept under their hash."""
+        found = weights_hash(self.folder)
+        if self._sha256 not in ("", found):
+            raise UserError(
+                f"The weights in {self.folder} have been altered (sha256 {found[:12]}…, not "
+                f"{self._sha256[:12]}…); restore them, or run again to use them as they are now."
+            )
+        self._sha256 = found
 
     def _read_tokens(self, sentences: list[str]) -> tuple[np.ndarray, list[list[int]] | None]:
         """Return sentences' lengths, within the model's limit, and their ids if it takes those."""
