@@ -219,7 +219,7 @@ class ModelProcess:
                 time.sleep(POLL / 5)
             if child is None or child.dead or child.unanswered:
                 self._end()
-                self._child = child = Child(self._command(), _environment())
+                self._child = child = Child(self._command(), model_environment())
                 self._finalizer = weakref.finalize(self, child.stop)
             return child
         finally:
@@ -288,7 +288,7 @@ def shutdown_all() -> None:
         process.close()
 
 
-def _environment() -> dict[str, str]:
+def model_environment() -> dict[str, str]:
     """Return the child's environment: no network, as models are local folders, and no spinning.
 
     OpenMP's threads wait for each other by spinning unless told otherwise. As soon as another
