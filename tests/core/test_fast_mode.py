@@ -264,29 +264,29 @@ def test_landmarks_are_seeded_nested_and_cover_rare_cells() -> None:
     )
 
 
-def embeddings(view: View, seed: int = 1) -> np.ndarray:
-    """Return vectors that the words, their places and pairs of them decide."""
-    rng = np.random.default_rng(seed)
+def embeddings(view: View, meanings: np.ndarray) -> np.ndarray:
+    """Return vectors made of what the words mean, the first most, and of their pairs."""
     words = view.contents[0]
-    effect = rng.normal(size=(len(words.names) + 1, 24))
-    effect[-1] = 0
+    effect = np.vstack([meanings, np.zeros_like(meanings[:1])])
     weights = np.linspace(1, 0.3, words.codes.shape[1])
     vectors = np.einsum("nrd,r->nd", effect[words.codes], weights)
-    vectors += 0.8 * effect[words.codes[:, 0]] * effect[words.codes[:, 1]]
+    vectors += 0.3 * effect[words.codes[:, 0]] * effect[words.codes[:, 1]]
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def meanings_of(n_words: int) -> np.ndarray:
+    return np.random.default_rng(2).normal(size=(n_words, 24)).astype(np.float32)
 
 
 def test_the_surrogate_beats_a_plain_ridge_and_knows_how_well_it_does() -> None:
     from sklearn.linear_model import RidgeCV
 
-    view = gene_views(900)
-    vectors, known, rest = embeddings(view), np.arange(300), np.arange(300, 900)
-    words = view.contents[0]
-    meanings = np.random.default_rng(2).normal(size=(40, 24)).astype(np.float32)
+    view, meanings = gene_views(900, 150), meanings_of(150)
+    vectors, known, rest = embeddings(view, meanings), np.arange(150), np.arange(150, 900)
     surrogate = Surrogate(Features(view.contents, [meanings], known), known, vectors[known])
     r2, _ = explained(vectors[rest], surrogate.predict(rest))
-    plain = np.zeros((900, 41))
-    for place, column in enumerate(words.codes.T):
+    plain = np.zeros((900, 151))
+    for place, column in enumerate(view.contents[0].codes.T):
         plain[np.arange(900), column] += 1 - place / 16
     ridge = RidgeCV(np.logspace(-3, 3, 7)).fit(plain[known, :-1], vectors[known])
     assert r2 > explained(vectors[rest], ridge.predict(plain[rest, :-1]))[0] + 0.05
@@ -296,7 +296,7 @@ def test_the_surrogate_beats_a_plain_ridge_and_knows_how_well_it_does() -> None:
 
 def test_held_out_is_a_fit_without_the_sentence() -> None:
     view = gene_views(60)
-    vectors, known = embeddings(view), np.arange(60)
+    vectors, known = embeddings(view, meanings_of(40)), np.arange(60)
     features = Features(view.contents, [np.zeros((40, 24), np.float32)], known)
     whole = Surrogate(features, known, vectors)
     others = np.delete(known, 7)
