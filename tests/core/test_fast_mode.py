@@ -169,6 +169,16 @@ def test_auto_counts_what_the_cache_has(tissue, tmp_path, monkeypatch) -> None:
     assert not any(text.startswith("Top") for text in encoder.embedded)
 
 
+def test_what_is_cached_is_painted_at_once(tissue, tmp_path) -> None:
+    cache, encoder = CacheFolder(tmp_path, reserve=0), HashEncoder()
+    _, _, first = events_of(tissue, EXACT, HashEncoder(), cache=cache)
+    pictures, _, again = events_of(tissue, EXACT.replace(n_neighbors=15), encoder, cache=cache)
+    assert pictures == []
+    assert encoder.embedded == []
+    for one, other in zip(first.views, again.views, strict=True):
+        np.testing.assert_array_equal(one.vectors, other.vectors)
+
+
 def test_a_poor_prediction_says_so_and_names_exact(tissue) -> None:
     _, notices, result = events_of(tissue, FAST, Noise())
     assert result.fidelity.verdict == "poor"

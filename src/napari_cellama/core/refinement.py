@@ -136,11 +136,19 @@ class Refinement:
         self._landmarks = choose_landmarks(large, strata, most, recipe.seed)
         self._foretold = [Foretold(mosaic) for mosaic in self._large]
         self._per_second: float | None = None
+        self._found: list[list[tuple[np.ndarray, np.ndarray]]] = []
         self.mode, self._choice = recipe.mode, {}
 
     def steps(self) -> Generator[Progress | Partial, None, Refined]:
         """Yield progress and pictures, and return the views."""
         self._expect()
+        if self.mode != "fast":
+            missing = self._look_up()
+            if self.mode == "exact" or missing <= 2 * FIRST:
+                self._take_found()
+            if missing <= 2 * FIRST:
+                yield from self._fetch_rest(0)
+                return Refined(self._views())
         yield from self._fetch_small()
         n, r2 = 0, -np.inf
         while n < len(self._landmarks.cells):
@@ -159,8 +167,7 @@ class Refinement:
             r2 = fidelity.r2
         if self.mode == "fast" and not self._complete:
             return Refined(self._views(), fidelity, self._choice)
-        self.mode = "exact"
-        yield from self._fetch_all(n)
+        yield from self._fetch_rest(n)
         return Refined(self._views(), choice=self._choice)
 
     @property
@@ -197,17 +204,39 @@ class Refinement:
         if embedded >= _TIMED:
             self._per_second = embedded / (time.perf_counter() - start)
 
-    def _fetch_all(self, n: int) -> Generator[Progress | Partial, None, None]:
-        """Embed what is left, in portions that grow, with a picture after each but the last."""
+    def _look_up(self) -> int:
+        """Ask the cache for everything, and return how many sentences it does not have."""
+        source, missing = self._source, 0
+        info = source.encoder.load(source.cancel)
+        self._found = []
+        for mosaic in self._mosaics:
+            parts = list(source.cache.find(info, mosaic.view.sentences, source.cancel))
+            self._found.append(parts)
+            missing += len(mosaic.known) - sum(len(rows) for rows, _ in parts)
+        return missing
+
+    def _take_found(self) -> None:
+        """Take in what the cache has, which fast mode must not, or it would change the result."""
+        self.mode = "exact"
         self._expect()
-        rng = np.random.default_rng(self._recipe.seed)
-        left = [(mosaic, rng.permutation(mosaic.wanted())) for mosaic in self._large]
+        for mosaic, parts in zip(self._mosaics, self._found, strict=True):
+            for rows, vectors in parts:
+                new = int((~mosaic.known[rows]).sum())
+                mosaic.learn(rows, vectors)
+                self._source.done += new
+                self._source.cached += new
+
+    def _fetch_rest(self, n: int) -> Generator[Progress | Partial, None, None]:
+        """Embed what is left, in portions that grow, with a picture after each but the last."""
+        source, rng = self._source, np.random.default_rng(self._recipe.seed)
+        yield Progress("Embedding", source.done, source.total, "sentences", cached=source.cached)
+        left = [(mosaic, rng.permutation(mosaic.wanted())) for mosaic in self._mosaics]
         while any(len(rows) for _, rows in left):
-            known = sum(int(mosaic.known.sum()) for mosaic in self._large)
+            known = sum(int(mosaic.known.sum()) for mosaic in self._mosaics)
             n_left = sum(len(rows) for _, rows in left)
             portion = (_EXACT_GROWTH - 1) * known
             # A picture of nearly everything would only put off the end.
-            share = 1.0 if n_left < 2 * portion else portion / n_left
+            share = 1.0 if n_left < 2 * portion or not n else portion / n_left
             ends = [int(np.ceil(share * len(rows))) for _, rows in left]
             parts = [(mosaic, rows[:end]) for (mosaic, rows), end in zip(left, ends, strict=True)]
             yield from self._fetch(parts)
@@ -230,10 +259,12 @@ class Refinement:
     def _decide(self) -> Generator[Progress, None, None]:
         """Turn "auto" into exact where this machine does it in two minutes, else into fast."""
         source = self._source
-        texts = [m.view.sentences[row] for m in self._large for row in m.wanted().tolist()]
-        info = source.encoder.load(source.cancel)
-        found = source.cache.find(info, texts, source.cancel)
-        missing = len(texts) - sum(len(rows) for rows, _ in found)
+        texts = [
+            mosaic.view.sentences[row]
+            for mosaic, parts in zip(self._mosaics, self._found, strict=True)
+            for row in np.setdiff1d(mosaic.wanted(), _rows_of(parts)).tolist()
+        ]
+        missing = len(texts)
         if self._per_second is None and missing > _TIMED:
             start, before = time.perf_counter(), source.done - source.cached
             yield from source.fetch(texts[:: len(texts) // _TIMED])
@@ -241,9 +272,12 @@ class Refinement:
             if embedded:
                 self._per_second = embedded / (time.perf_counter() - start)
         rate = float(f"{self._per_second or np.inf:.2g}")
-        self.mode = "exact" if missing / rate <= EXACT_SECONDS else "fast"
         self._choice = {"mode_chosen": {"sentences_missing": missing, "sentences_per_second": rate}}
-        self._expect()
+        if missing / rate <= EXACT_SECONDS:
+            self._take_found()
+        else:
+            self.mode = "fast"
+        self._found.clear()
 
     # ---- painting
 
@@ -288,3 +322,8 @@ def is_worthwhile(views: tuple[View, ...], recipe: Recipe) -> bool:
     """Whether there are so many sentences that not all are embedded, or pictures come first."""
     largest = max(len(view.sentences) for view in views)
     return largest > (recipe.n_landmarks if recipe.mode == "fast" else 2 * FIRST)
+
+
+def _rows_of(parts: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Return the rows that a cache found."""
+    return np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in parts)])
