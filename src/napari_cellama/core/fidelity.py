@@ -16,7 +16,7 @@ from napari_cellama.core.result import View
 from napari_cellama.recipe import Recipe
 
 #: Runs that vote where niches are compared.
-_RUNS = 10
+_RUNS = 5
 #: From which on a prediction is good, and below which it is poor: R², and the agreement of
 #: niches relative to what exact embeddings reach among themselves.
 _GOOD, _POOR = (0.6, 0.75), (0.4, 0.5)
