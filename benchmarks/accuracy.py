@@ -162,7 +162,7 @@ def main() -> int:
     parser.add_argument("--recipe", type=Path, help="another recipe than the default")
     parser.add_argument("--seeds", type=int, default=10)
     args = parser.parse_args()
-    recipe = Recipe.from_file(args.recipe) if args.recipe else Recipe()
+    recipe = Recipe.from_file(args.recipe) if args.recipe else Recipe(mode="exact")
     encoder = Remembering(args.cache)
     say, rows, theirs, counts = Verdicts(), {}, {}, {}
     for name, adata in data_sets(args):

@@ -105,7 +105,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=32)
     options = parser.parse_args()
     adata = tissue(options.cells)
-    recipe = Recipe(cell_type_key="cell_type", n_clusters=8)
+    recipe = Recipe(cell_type_key="cell_type", n_clusters=8, mode="exact")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         encoder = WordEncoder(options.batch)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_cellama.core.events import CancelToken, Event, Finished, Notice, Progress
+from napari_cellama.core.events import CancelToken, Event, Finished, Notice, Partial, Progress
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import Recipe
 
@@ -72,6 +72,8 @@ def run(
             elif isinstance(event, Notice):
                 # Up from here, find_niches and run to the line that called run.
                 warnings.warn(event.text, UserWarning, stacklevel=4)
+            elif isinstance(event, Partial):
+                report.picture(event)
 
         result = find_niches(adata, recipe, on_event)
     for text in _ownership_notices(adata):

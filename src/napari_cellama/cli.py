@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Union, get_
 
 import typer
 
-from napari_cellama.core.events import Event, Notice, Progress
+from napari_cellama.core.events import Event, Notice, Partial, Progress
 from napari_cellama.errors import Cancelled, UserError
 from napari_cellama.recipe import Recipe
 
@@ -305,6 +305,8 @@ def _find(adata: AnnData, recipe: Recipe, report: ProgressReport) -> NicheResult
             report.show(event)
         elif isinstance(event, Notice):
             report.message(f"Note: {event.text}")
+        elif isinstance(event, Partial):
+            report.picture(event)
 
     return find_niches(adata, recipe, on_event)
 
@@ -314,7 +316,8 @@ def _summary(result: NicheResult) -> str:
     n_niches = len(result.labels.categories)
     left_out = int((result.labels.codes < 0).sum())
     text = f"{n_niches} niche{'s' * (n_niches != 1)} in {result.n_obs - left_out:,} cells"
-    return text + (f" ({left_out:,} left out)" if left_out else "")
+    text += f" ({left_out:,} left out)" if left_out else ""
+    return text if result.fidelity is None else f"{text}, approximate ({result.fidelity.verdict})"
 
 
 def _megabytes(n_bytes: int) -> str:

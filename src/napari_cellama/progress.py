@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from napari_cellama.core.events import Progress
 
 if TYPE_CHECKING:
-    from napari_cellama.core.events import Stage
+    from napari_cellama.core.events import Partial, Stage
 
 
 #: How often a log hears of a stage that takes long.
@@ -77,6 +77,11 @@ class ProgressReport:
     def stage(self, name: Stage, note: str = "") -> None:
         """Show the beginning of a stage that has no steps."""
         self.show(Progress(name, note=note))
+
+    def picture(self, event: Partial) -> None:
+        """Show how true a picture on the way is."""
+        if self._enabled:
+            self.message(event.result.fidelity.sentence)
 
     def message(self, text: str) -> None:
         """Write a line without breaking a bar."""

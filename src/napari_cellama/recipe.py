@@ -128,6 +128,15 @@ class Recipe(BaseModel):
         choices="device",
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
     )
+    mode: Literal["auto", "exact", "fast"] = _field(
+        AUTO,
+        "Model",
+        "Embedding",
+        "'exact' embeds every sentence; 'fast' embeds some, the landmarks, predicts the others "
+        "from them, and says how true that is. 'auto' is fast where this machine would take more "
+        "than two minutes.",
+        names={"auto": "auto", "exact": "exact", "fast": "fast, approximate"},
+    )
     n_clusters: Annotated[int, Field(ge=1, le=1000)] | Literal["auto"] = _field(
         AUTO,
         "Niches",
@@ -156,6 +165,13 @@ class Recipe(BaseModel):
         "Advanced",
         "Neighbours named",
         "How many of the nearest cells are named, by type, in the sentence.",
+    )
+    n_landmarks: Annotated[int, Field(ge=20, le=20_000)] = _field(
+        4000,
+        "Advanced",
+        "Landmarks",
+        "How many cells' sentences are embedded in fast mode, at most; it stops earlier where more "
+        "of them no longer help.",
     )
     niche_first: bool = _field(
         False,

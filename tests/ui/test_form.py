@@ -25,6 +25,8 @@ OTHER = {
     "obs_features": ("area", "sample"),
     "model": "/some/where",
     "device": "cpu",
+    "mode": "fast",
+    "n_landmarks": 700,
     "n_clusters": 9,
     "clustering": "leiden",
     "n_runs": 5,

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 Method = Literal["kmeans", "leiden", "gmm"]
 
-#: Cells that the choice of a number looks at, at most.
-_CHOICE_CELLS = 5_000
-_CHOICE_DRAWS = 20
 #: The agreement between draws from which on groups count as found again.
 RELIABLE = 0.85
 
@@ -75,6 +72,8 @@ def choose_n_clusters(
     features: np.ndarray,
     seed: int = 0,
     n_most: int = 20,
+    n_draws: int = 20,
+    n_cells: int = 5_000,
     cancel: CancelToken | None = None,
 ) -> tuple[int, pd.DataFrame]:
     """Find the largest number of groups that are found again when cells are drawn anew.
@@ -92,6 +91,10 @@ def choose_n_clusters(
         Decides which cells are drawn.
     n_most
         The largest number tried.
+    n_draws
+        How many groupings are compared.
+    n_cells
+        How many cells are looked at, at most.
     cancel
         Checked between fits.
 
@@ -106,14 +109,14 @@ def choose_n_clusters(
     import pandas as pd
 
     chosen = features
-    if len(features) > _CHOICE_CELLS:
+    if len(features) > n_cells:
         rng = np.random.default_rng(seed)
-        chosen = features[np.sort(rng.choice(len(features), _CHOICE_CELLS, replace=False))]
+        chosen = features[np.sort(rng.choice(len(features), n_cells, replace=False))]
     n_different = len(np.unique(chosen, axis=0))
     numbers = range(2, min(n_most, n_different - 1, len(chosen) // 2) + 1)
     if not numbers:
         return 1, pd.DataFrame({"n_clusters": [1], "stability": [1.0], "error": [0.0]})
-    rows = [(k, *_stability(chosen, k, seed, cancel)) for k in numbers]
+    rows = [(k, *_stability(chosen, k, seed, n_draws, cancel)) for k in numbers]
     table = pd.DataFrame(rows, columns=["n_clusters", "stability", "error"])
     return _largest_reliable(table), table
 
@@ -132,10 +135,10 @@ def candidates(table: pd.DataFrame) -> list[int]:
 
 
 def _stability(
-    features: np.ndarray, n_clusters: int, seed: int, cancel: CancelToken | None
+    features: np.ndarray, n_clusters: int, seed: int, n_draws: int, cancel: CancelToken | None
 ) -> tuple[float, float]:
     """Return how well groupings learnt from different cells agree, and its error."""
-    runs = groupings(features, n_clusters, seed, _CHOICE_DRAWS, cancel)
+    runs = groupings(features, n_clusters, seed, n_draws, cancel)
     scores = [rand_index(one, other, n_clusters) for one, other in combinations(runs, 2)]
     return float(np.mean(scores)), float(np.std(scores) / np.sqrt(len(runs)))
 

@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.linalg import block_diag
 
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.graph import row_normalized
@@ -49,7 +50,9 @@ def placing(
     Each view's embeddings are reduced to their principal components over the cells and scaled
     to unit mean square, so that the views weigh the same. Side by side they are turned into the
     directions that neighbours share (:func:`shared_directions`) and averaged ``n_hops`` times
-    over each cell and its neighbours.
+    over each cell and its neighbours. Where embeddings are predicted, the scatter that they lack
+    counts as the cells' own wherever variances are taken, or what is hard to predict would pass
+    for little noise.
 
     Parameters
     ----------
@@ -78,10 +81,11 @@ def placing(
     """
     total = len(views) + (1 + n_hops if n_hops else 0)
     kept = np.all([view.index >= 0 for view in views], axis=0)
-    parts = []
+    parts, scatters = [], []
     for done, view in enumerate(views, 1):
-        components = principal_components(view, kept, n_components, cancel)
+        components, scatter = principal_components(view, kept, n_components, cancel)
         parts.append(components[view.index[kept]])
+        scatters.append(scatter)
         yield done, total
     features = np.concatenate(parts, axis=1)
     if not features.shape[1]:  # every cell reads the same
@@ -90,7 +94,8 @@ def placing(
         # Only cells with sentences have something to give to an average.
         graph = connectivities.tocsr()
         graph = row_normalized(graph if kept.all() else graph[kept][:, kept])
-        features = shared_directions(graph, features, n_directions, cancel)
+        scatter = block_diag(*scatters) if features.shape[1] > 1 else None
+        features = shared_directions(graph, features, n_directions, scatter, cancel)
         yield len(views) + 1, total
     for hop in range(n_hops):
         features = averaged(graph, features, cancel)
@@ -104,6 +109,7 @@ def shared_directions(
     graph: sp.csr_matrix,
     features: np.ndarray,
     n_directions: int,
+    scatter: np.ndarray | None = None,
     cancel: CancelToken | None = None,
 ) -> np.ndarray:
     """Turn features into the directions in which neighbours agree, at equal noise.
@@ -124,6 +130,8 @@ def shared_directions(
         (n, p) float32.
     n_directions
         How many at most. Directions in which neighbours do not agree are dropped, but for one.
+    scatter
+        (p, p) covariance of the cells' own that the features lack, if any.
     cancel
         Checked between chunks.
 
@@ -134,6 +142,8 @@ def shared_directions(
         as they are where no cell has a neighbour, or none differs from its neighbours.
     """
     centred, own, shared = _shared_covariance(graph, features, cancel)
+    if scatter is not None and own.any():
+        own = own + scatter
     noise, axes = np.linalg.eigh(own - shared)
     if noise.max() <= _NOISE * max(np.trace(own), 1e-12):
         return features
@@ -172,7 +182,7 @@ def _shared_covariance(
 
 def principal_components(
     view: View, kept: np.ndarray, n_components: int, cancel: CancelToken | None = None
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Return each different sentence's principal components over the kept cells.
 
     Computed on the sentences, weighted by how many cells have them, which equals the components
@@ -191,17 +201,21 @@ def principal_components(
 
     Returns
     -------
-    numpy.ndarray
+    components
         (u, c) float32, c from 0 to ``n_components``.
+    scatter
+        (c, c): the view's scatter in them; 0 where all vectors are exact.
     """
     vectors = view.vectors
     weights = np.bincount(view.index[kept], minlength=len(vectors)) / max(1, kept.sum())
     mean, covariance = _moments(vectors, weights, cancel)
+    scatter = np.zeros_like(covariance) if view.scatter is None else view.scatter
+    covariance = covariance + scatter
     variances, axes = np.linalg.eigh(covariance)
     order = np.argsort(variances)[::-1][:n_components]
     order = order[variances[order] > max(_NOISE * variances.max(), 1e-9)]
     if not len(order):
-        return np.zeros((len(vectors), 0), np.float32)
+        return np.zeros((len(vectors), 0), np.float32), np.zeros((0, 0))
     axes = axes[:, order] / np.sqrt(variances[order].sum())
     axes, mean = _signed(axes), mean.astype(np.float32)
     reduced = np.empty((len(vectors), len(order)), np.float32)
@@ -210,7 +224,7 @@ def principal_components(
             cancel.check()
         rows = slice(start, start + _CHUNK)
         reduced[rows] = (vectors[rows] - mean) @ axes
-    return reduced
+    return reduced, axes.T @ scatter @ axes
 
 
 def _signed(axes: np.ndarray) -> np.ndarray:

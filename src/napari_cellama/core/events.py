@@ -57,13 +57,20 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Partial:
+    """A picture on the way: a preliminary result, which says itself how true it is."""
+
+    result: NicheResult
+
+
+@dataclass(frozen=True)
 class Finished:
     """The run's last event, with its result."""
 
     result: NicheResult
 
 
-Event = Progress | Notice | Finished
+Event = Progress | Notice | Partial | Finished
 
 
 class CancelToken:

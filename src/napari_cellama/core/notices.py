@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from napari_cellama.core.encoder import EncoderInfo
+    from napari_cellama.core.fidelity import Fidelity
     from napari_cellama.core.lengths import Cut
     from napari_cellama.core.tissue import Tissue
     from napari_cellama.recipe import Recipe
@@ -89,6 +90,24 @@ def about_cut(cut: Cut, info: EncoderInfo) -> list[str]:
         f"{share} of the sentences exceed the model's limit of {info.max_seq_length} tokens and "
         f"are cut at their end, which loses {' and '.join(lost)}; name fewer genes or neighbours."
     ]
+
+
+def about_fidelity(fidelity: Fidelity | None, asked: Recipe) -> list[str]:
+    """Say how true predicted embeddings are, and what to do where that is not enough."""
+    if fidelity is None:
+        return []
+    notices = [fidelity.sentence]
+    if fidelity.verdict == "poor":
+        notices.append(
+            "The prediction is poor, so these niches are no more than a first look; run again "
+            "with mode 'exact'."
+        )
+    elif asked.mode == "auto":
+        notices.append(
+            "Embedding all sentences would take this machine more than two minutes; choose mode "
+            "'exact' for that."
+        )
+    return notices
 
 
 def about_clusters(asked: int | None, found: int) -> list[str]:

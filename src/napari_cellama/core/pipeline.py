@@ -5,27 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 
 from napari_cellama.core import notices
-from napari_cellama.core.clustering import candidates, choose_n_clusters, cluster, confidence
-from napari_cellama.core.consensus import Grouping
-from napari_cellama.core.context import placing
-from napari_cellama.core.describe import neighbor_enrichment
 from napari_cellama.core.encoder import Encoder
 from napari_cellama.core.events import CancelToken, Event, Finished, Notice, Progress, Stage
+from napari_cellama.core.finding import Finder, number_asked
 from napari_cellama.core.graph import graph_of_neighbors, radius_graph
 from napari_cellama.core.lengths import cut_short
 from napari_cellama.core.matrix import expression
-from napari_cellama.core.palette import niche_colors
+from napari_cellama.core.pictures import Pictures
 from napari_cellama.core.provenance import provenance
 from napari_cellama.core.ranking import gene_ranking
+from napari_cellama.core.refinement import Refined, Refinement, Source, is_worthwhile
 from napari_cellama.core.resolve import refuse_more_niches, resolve
-from napari_cellama.core.result import NicheResult, View
+from napari_cellama.core.result import View
 from napari_cellama.core.sentences import build_views
 from napari_cellama.core.slots import fingerprint, refuse_taken
 from napari_cellama.core.tissue import NO_GENE, Tissue, n_searched, read_tissue
@@ -63,8 +61,8 @@ def run(
     Yields
     ------
     Event
-        :class:`~.events.Progress` and :class:`~.events.Notice`, and last
-        :class:`~.events.Finished` with the result.
+        :class:`~.events.Progress`, :class:`~.events.Notice`, where embedding takes long
+        :class:`~.events.Partial`, and last :class:`~.events.Finished` with the result.
 
     Raises
     ------
@@ -99,27 +97,40 @@ def run(
     yield from journal.tell(notices.about_cut(cut, info))
 
     yield journal.enter("Embedding")
-    views = yield from _embedded(views, encoder, cache, journal.cancel)
+    finder = Finder(resolved, tissue, connectivities, distances, left_out, cells, journal.cancel)
+    record = provenance(recipe, resolved, info, tissue, views) | {"share_cut": cut.share}
+    pictures = Pictures(finder, record)
+    refined = yield from _embedded(views, finder, encoder, cache, pictures)
     info = encoder.load(journal.cancel)  # what it ran on in the end
     told = [*_since(heard, encoder.notices), *cache.notices[heard_of_cache:]]
-    yield from journal.tell(told)
+    yield from journal.tell(told + notices.about_fidelity(refined.fidelity, recipe))
 
     yield journal.enter("Context")
-    space = yield from _in_context(views, connectivities, resolved, journal.cancel)
+    space = yield from finder.place(refined.views)
 
     yield journal.enter("Clustering")
-    found, resolved, choice = _niches(space[left_out == ""], resolved, journal.cancel)
-    yield from journal.tell(notices.about_clusters(_number(recipe), int(found.codes.max()) + 1))
+    found, resolved, choice = finder.group(space)
+    asked, n_found = number_asked(recipe), int(found.codes.max()) + 1
+    yield from journal.tell(notices.about_clusters(asked, n_found))
+    result = finder.result(refined.views, space, found)
+    if refined.fidelity is not None:
+        result = pictures.match(result)
     journal.leave()
-    record = provenance(recipe, resolved, info, tissue, views, journal.seconds, journal.notices)
-    result = _result(resolved, tissue, views, space, found, left_out, connectivities)
+    record |= {
+        "recipe": resolved.replace(mode=refined.mode).to_json(),
+        "encoder": info.as_dict(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": journal.seconds,
+        "notices": np.array(journal.notices, object),
+        **refined.record,
+        **choice,
+    }
     yield Finished(
         replace(
             result,
-            distances=distances,
             notices=tuple(journal.notices),
-            provenance={**record, "share_cut": cut.share, **choice},
-            fingerprint=cells,
+            provenance=record,
+            fidelity=refined.fidelity,
         )
     )
 
@@ -205,76 +216,20 @@ def _since(heard: list[str], notices: list[str]) -> list[str]:
 
 
 def _embedded(
-    views: tuple[View, ...], encoder: Encoder, cache: EmbeddingCache, cancel: CancelToken
-) -> Generator[Progress, None, tuple[View, ...]]:
-    """Embed all views' sentences, yield how far it is, and return the views with vectors."""
+    views: tuple[View, ...],
+    finder: Finder,
+    encoder: Encoder,
+    cache: EmbeddingCache,
+    pictures: Pictures,
+) -> Generator[Event, None, Refined]:
+    """Embed all views' sentences, yield how far it is and pictures, and return the views."""
+    if is_worthwhile(views, finder.recipe):
+        source = Source(encoder, cache, finder.cancel)
+        work = Refinement(views, finder.tissue, finder.recipe, source, pictures)
+        return (yield from work.steps())
     sentences = [text for view in views for text in view.sentences]
-    vectors = yield from embed(sentences, encoder, cache, cancel)
+    vectors = yield from embed(sentences, encoder, cache, finder.cancel)
     ends = np.cumsum([len(view.sentences) for view in views])[:-1]
     parts = np.split(vectors, ends)
-    return tuple(replace(view, vectors=part) for view, part in zip(views, parts, strict=True))
-
-
-def _in_context(
-    views: tuple[View, ...], connectivities: sp.csr_matrix, recipe: Recipe, cancel: CancelToken
-) -> Generator[Progress, None, np.ndarray]:
-    """Yield how far it is, and return the cells' places in niche space."""
-    # CELLama's own form has the neighbours in the sentence and nothing is averaged.
-    hops = 0 if recipe.neighbors_in == "sentence" else recipe.n_hops
-    steps = placing(views, connectivities, recipe.n_components, hops, recipe.n_directions, cancel)
-    while True:
-        try:
-            done, total = next(steps)
-        except StopIteration as end:
-            return end.value
-        yield Progress("Context", done, total, "steps")
-
-
-def _niches(
-    features: np.ndarray, recipe: Recipe, cancel: CancelToken
-) -> tuple[Grouping, Recipe, dict[str, Any]]:
-    """Return the cells' niches, the recipe with their number, and how the number was chosen."""
-    number, choice = _number(recipe), {}
-    if number is None and recipe.clustering != "leiden":
-        number, table = choose_n_clusters(features, recipe.seed, cancel=cancel)
-        stability = dict(zip(table["n_clusters"].astype(str), table["stability"], strict=True))
-        choice = {"stability": stability, "candidates": np.array(candidates(table))}
-    found = cluster(features, recipe.clustering, number, recipe.seed, recipe.n_runs, cancel)
-    if number is not None:
-        recipe = recipe.replace(n_clusters=number)
-    return found, recipe, choice
-
-
-def _number(recipe: Recipe) -> int | None:
-    """Return the number of niches asked for, if any."""
-    return None if recipe.n_clusters == AUTO else recipe.n_clusters
-
-
-def _result(
-    recipe: Recipe,
-    tissue: Tissue,
-    views: tuple[View, ...],
-    space: np.ndarray,
-    found: Grouping,
-    left_out: np.ndarray,
-    connectivities: sp.csr_matrix,
-) -> NicheResult:
-    """Put the outcome of the run together; ``found`` is for the cells that were kept."""
-    kept = left_out == ""
-    codes = np.full(len(kept), -1, np.int64)
-    codes[kept] = found.codes
-    labels = pd.Categorical.from_codes(codes, [str(i + 1) for i in range(found.codes.max() + 1)])
-    sure = np.full(len(kept), np.nan, np.float32)
-    sure[kept] = confidence(space[kept], found)
-    return NicheResult(
-        key=recipe.key_added,
-        labels=labels,
-        colors=niche_colors(labels, connectivities),
-        confidence=sure,
-        representation=space,
-        views=views,
-        connectivities=connectivities,
-        distances=connectivities,
-        composition=neighbor_enrichment(labels, tissue.types, connectivities),
-        left_out=left_out,
-    )
+    whole = [replace(view, vectors=part) for view, part in zip(views, parts, strict=True)]
+    return Refined(tuple(whole))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +32,8 @@ def provenance(
     info: EncoderInfo,
     tissue: Tissue,
     views: Sequence[View],
-    seconds: dict[str, float],
-    notices: Sequence[str],
 ) -> dict[str, Any]:
-    """Return a run's record, of plain values that h5ad and zarr can hold.
+    """Return what is known of a run before it embeds, of plain values that h5ad and zarr hold.
 
     Parameters
     ----------
@@ -46,24 +43,17 @@ def provenance(
         What embedded the sentences.
     tissue, views
         What the run read; hashed.
-    seconds
-        How long each stage took.
-    notices
-        What the user was told.
     """
     return {
         "recipe": resolved.to_json(),
         "recipe_asked": asked.to_json(),
         "seed": resolved.seed,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {name: _version(name) for name in _PACKAGES},
         "encoder": info.as_dict(),
         "data_sha256": data_hash(tissue, views),
         "cell_types_found": tissue.types_found,
         "n_sentences": {view.name: len(view.sentences) for view in views},
         "views": np.array([view.name for view in views], object),
-        "seconds": seconds,
-        "notices": np.array(notices, object),
     }
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,23 @@ import pandas as pd
 if TYPE_CHECKING:
     import scipy.sparse as sp
     from anndata import AnnData
+
+    from napari_cellama.core.fidelity import Fidelity
+
+
+class Words(NamedTuple):
+    """The words that vary in a part of u sentences, in the sentence's order.
+
+    Attributes
+    ----------
+    codes
+        (u, k) integers: positions in ``names``, -1 where there is no more.
+    names
+        What the codes stand for: genes, cell types, or a feature's values.
+    """
+
+    codes: np.ndarray
+    names: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -27,13 +45,21 @@ class View:
     index
         (n,) int64: which of them each cell has; -1 for cells that are left out.
     vectors
-        (u, d) float32 unit-length embeddings; ``None`` until embedded.
+        (u, d) float32 unit-length embeddings; ``None`` until embedded. Those that are predicted
+        (see :mod:`~.surrogate`) are as long as they are sure.
+    contents
+        What the sentences are made of, part by part; each part's codes have u rows.
+    scatter
+        (d, d) float32: the covariance, over the cells, of what predicted vectors lack of exact
+        ones; ``None`` where all are exact.
     """
 
     name: str
     sentences: tuple[str, ...]
     index: np.ndarray
     vectors: np.ndarray | None = None
+    contents: tuple[Words, ...] = ()
+    scatter: np.ndarray | None = None
 
     def dense(self) -> np.ndarray:
         """Return (n, d) float32: each cell's embedding, NaN where it has none."""
@@ -77,6 +103,8 @@ class NicheResult:
     fingerprint
         Of the cells' names in order (core.slots.fingerprint), so that a result is not applied
         to other data; "" where that is not checked.
+    fidelity
+        How true the predicted embeddings are; ``None`` where all are exact.
     """
 
     key: str
@@ -92,6 +120,7 @@ class NicheResult:
     notices: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
+    fidelity: Fidelity | None = None
 
     @property
     def n_obs(self) -> int:

@@ -24,7 +24,7 @@ import numpy as np
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.matrix import expression, row_of
 from napari_cellama.core.ranking import gene_ranking, top_genes
-from napari_cellama.core.result import View
+from napari_cellama.core.result import View, Words
 from napari_cellama.core.tissue import Tissue, n_searched, obs_feature, read_tissue
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def genes_view(ranking: np.ndarray, names: np.ndarray, kept: np.ndarray | None =
         else f"Top gene is {named[0]}."
         for named in _named(rows, names)
     )
-    return View("genes", texts, index)
+    return View("genes", texts, index, contents=(Words(rows, names),))
 
 
 def features_view(features: Sequence[Any], kept: np.ndarray | None = None) -> View:
@@ -220,7 +220,8 @@ def features_view(features: Sequence[Any], kept: np.ndarray | None = None) -> Vi
                 for feature, value in zip(features, values, strict=True)
             )
         )
-    return View("features", tuple(texts), index)
+    contents = [Words(rows[:, [i]], feature.values) for i, feature in enumerate(features)]
+    return View("features", tuple(texts), index, contents=tuple(contents))
 
 
 def niche_view(
@@ -249,7 +250,7 @@ def _niche_view(named: np.ndarray, types: Sequence[str], kept: np.ndarray | None
         f"{NEAREST_CELLS} of this cell is {','.join(near) or UNKNOWN}."
         for near in _named(rows, names)
     )
-    return View("niche", texts, index)
+    return View("niche", texts, index, contents=(Words(rows, types),))
 
 
 def _named(rows: np.ndarray, names: np.ndarray) -> Iterator[list[str]]:
@@ -270,7 +271,12 @@ def joined_view(parts: Sequence[View], name: str) -> View:
         " ".join(part.sentences[i] for part, i in zip(parts, row, strict=True) if i >= 0)
         for row in rows.tolist()
     ]
-    return View(name, tuple(texts), index)
+    contents = [
+        Words(np.vstack([words.codes, np.full_like(words.codes[:1], -1)])[row], words.names)
+        for part, row in zip(parts, rows.T, strict=True)
+        for words in part.contents
+    ]
+    return View(name, tuple(texts), index, contents=tuple(contents))
 
 
 def joined_texts(parts: Sequence[View]) -> np.ndarray:

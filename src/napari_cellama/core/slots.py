@@ -155,7 +155,10 @@ def side_by_side(views: tuple[View, ...]) -> np.ndarray:
         block = joined[:, number * width : (number + 1) * width]
         for start in range(0, len(joined), _CHUNK):
             index = view.index[start : start + _CHUNK]
-            block[start : start + _CHUNK] = view.vectors[index] * scale
+            rows = view.vectors[index]
+            if view.scatter is not None:  # predicted vectors are shorter than exact ones
+                rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+            block[start : start + _CHUNK] = rows * scale
         block[view.index < 0] = np.nan
     return joined
 

@@ -209,8 +209,12 @@ class Session:
         """Cancel the run; what was painted before stays."""
         self.jobs.cancel("run")
 
-    def take_result(self, tissue: Tissue, result: NicheResult) -> None:
-        """Take a run's result and paint it, whether or not its tissue is still the active one."""
+    def take_result(self, tissue: Tissue, result: NicheResult, *, again: bool = False) -> None:
+        """Take a run's result and paint it, whether or not its tissue is still the active one.
+
+        ``again``: the run painted before, so that what the user looks at and has selected since
+        stays as it is.
+        """
         if tissue not in self.tissues:
             return
         labels = LabelSet(
@@ -223,7 +227,13 @@ class Session:
         tissue.labels[result.key] = labels
         tissue.saved = False
         self.labels_changed.emit(tissue, result.key)
-        self._show(tissue, result.key)
+        if not again:
+            self._show(tissue, result.key)
+            return
+        if tissue.clusters == result.key:
+            self.clusters_changed.emit(tissue)
+        if tissue.coloring == Coloring("labels", result.key):
+            self.coloring_changed.emit(tissue)
 
     # ---- keeping
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_cellama.core.events import CancelToken, Finished, Notice
+from napari_cellama.core.events import CancelToken, Finished, Notice, Partial
 from napari_cellama.ui.workers import Ended, Failed, Job
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def read_matrix(session: Session, tissue: Tissue) -> Job:
 def run(session: Session, tissue: Tissue, recipe: Recipe) -> Job:
     """Find niches in a tissue's snapshot; the older run, if any, becomes stale."""
     snapshot = tissue.snapshot
+    pictures = 0
 
     def events(token: CancelToken) -> Iterator[Any]:
         from napari_cellama.api import run_events
@@ -49,8 +50,10 @@ def run(session: Session, tissue: Tissue, recipe: Recipe) -> Job:
         return run_events(snapshot, recipe, cancel=token)
 
     def on_event(job: Job, event: Any) -> None:
-        if isinstance(event, Finished):
-            session.take_result(tissue, event.result)
+        nonlocal pictures
+        if isinstance(event, Partial | Finished):
+            session.take_result(tissue, event.result, again=pictures > 0)
+            pictures += 1
         elif isinstance(event, Notice):
             session.message.emit("warning", event.text, "")
         elif isinstance(event, Failed):

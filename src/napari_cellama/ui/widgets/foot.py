@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidge
 from napari_cellama.core.events import Finished, Progress
 from napari_cellama.errors import UserError
 from napari_cellama.ui import format as fmt
+from napari_cellama.ui.widgets.fidelity import FidelityLine
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.progress import MessageLine, ProgressLine
 from napari_cellama.ui.workers import Failed, Stopped
@@ -45,6 +46,7 @@ class Foot(QWidget):
         self._started = time.monotonic()
         self.progress = ProgressLine(self)
         self.message = MessageLine(self)
+        self.fidelity = FidelityLine(session, self)
         self.run_button = _button("Run", "primary", _RUN, self.run)
         self.cancel_button = _button("Cancel", "secondary", "", self.cancel)
         self.question = QLabel("Replace the run at work?", self)
@@ -60,6 +62,7 @@ class Foot(QWidget):
     def stops(self) -> list[QWidget]:
         """The controls in the order of the tab key."""
         links = [self.message.more, self.message.close_button, self.message.details]
+        links.append(self.fidelity.exact_button)
         buttons = [self.run_button, self.cancel_button, self.yes_button, self.no_button]
         return [*links, *buttons]
 
@@ -77,7 +80,7 @@ class Foot(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
-        for widget in (self.message, self.progress, self._buttons, self._asking):
+        for widget in (self.message, self.progress, self.fidelity, self._buttons, self._asking):
             layout.addWidget(widget)
 
     # ---- what the user does

@@ -1,0 +1,167 @@
+"""How soon fast mode paints, when it is done, and what memory that takes.
+
+    python benchmarks/fast_mode.py [--cells 100000 1000000] [--folder DIR]
+
+The sample tissue with 300 genes, its cell types given and the number of niches "auto"; nothing is
+cached. Each size is run in a process of its own: first with a model that is not loaded yet (cold),
+then again with another seed, so other landmarks, and a model that is (warm; not above 300,000
+cells, where one run is asked for). Prints how many sentences are distinct; seconds from Run to the
+first picture and to the end; the peak memory of the process and of the model's together; beside
+it what this machine multiplies (one large float32 product, and the time that it would take to
+embed all at the rate of the landmarks), and what holds:
+
+- at 100,000 cells the first picture, from at least 500 landmarks, within 20 s cold and 12 s warm,
+  the end within 90 s, and at most 3 GiB;
+- at 1,000,000 within 45 s, 6 minutes, and 10 GiB.
+
+The exit code is 1 if something does not hold. Tissues are kept in --folder, if one is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+#: By cells: seconds to the first picture (cold, warm), to the end, and GiB.
+LIMITS = {100_000: ((20, 12), 90, 3), 1_000_000: ((45, 45), 360, 10)}
+LEAST_LANDMARKS, LEAST_DISTINCT = 500, 0.95
+WARM_UP_TO = 300_000
+
+
+def make(path: Path, n_cells: int) -> None:
+    """Write the sample tissue."""
+    from napari_cellama.sample import tissue
+
+    tissue(n_cells, n_genes=300, images=False).write_h5ad(path)
+
+
+def product_rate() -> float:
+    """Return the operations a second of one large float32 product, the best of some."""
+    one = np.random.default_rng(0).normal(size=(3000, 3000)).astype(np.float32)
+    best = np.inf
+    for _ in range(4):
+        start = time.perf_counter()
+        one @ one
+        best = min(best, time.perf_counter() - start)
+    return 2 * 3000**3 / best
+
+
+def timed_run(adata, encoder, seed: int) -> dict:
+    """Run, and return what is measured of it."""
+    from napari_cellama.core.events import Finished, Partial, Progress
+    from napari_cellama.core.pipeline import run
+    from napari_cellama.recipe import Recipe
+
+    recipe = Recipe(cell_type_key="cell_type", mode="fast", seed=seed)
+    start, first, steps = time.perf_counter(), None, []
+    for event in run(adata, recipe, encoder=encoder):
+        if isinstance(event, Progress) and event.stage == "Embedding":
+            steps.append((time.perf_counter(), event.done))
+        if isinstance(event, Partial) and first is None:
+            first = time.perf_counter() - start, event.result.fidelity.n_exact
+        if isinstance(event, Finished):
+            result, whole = event.result, time.perf_counter() - start
+    rates = [
+        (done - before) / (now - then)
+        for (then, before), (now, done) in pairwise(steps)
+        if done > before
+    ]
+    genes = result.views[0]
+    return {
+        "first": first[0],
+        "exact_then": first[1],
+        "whole": whole,
+        "distinct": len(genes.sentences) / max(1, (genes.index >= 0).sum()),
+        "sentences": len(genes.sentences),
+        "rate": float(np.median(rates)),
+        "seconds": result.provenance["seconds"],
+        "fidelity": result.fidelity.as_dict(),
+    }
+
+
+def measure(path: str) -> None:
+    """Run in this process, cold and then warm, and print what was measured as JSON."""
+    import anndata as ad
+
+    from napari_cellama.api import NamedEncoder
+    from napari_cellama.core.model_process import shutdown_all
+
+    adata = ad.read_h5ad(path)
+    encoder = NamedEncoder("all-MiniLM-L6-v2")
+    runs = {"cold": timed_run(adata, encoder, 0)}
+    if adata.n_obs <= WARM_UP_TO:
+        runs["warm"] = timed_run(adata, encoder, 1)
+    shutdown_all()
+    peaks = [resource.getrusage(who).ru_maxrss for who in
+             (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]  # fmt: skip
+    print(json.dumps({"runs": runs, "gib": sum(peaks) / 2**20, "flops": product_rate()}))
+
+
+def say(holds: bool, text: str) -> bool:
+    print(f"{'holds ' if holds else 'FAILS '} {text}", flush=True)
+    return bool(holds)
+
+
+def judge(n_cells: int, found: dict) -> bool:
+    """Print one size's lines; returns whether all holds."""
+    print(f"{n_cells:,} cells; float32 product {found['flops'] / 1e9:,.0f} GFLOP/s")
+    for name, row in found["runs"].items():
+        exact = row["sentences"] / row["rate"]
+        stages = ", ".join(f"{stage} {value:.1f}" for stage, value in row["seconds"].items())
+        told = row["fidelity"]
+        print(
+            f"  {name}: first picture {row['first']:.1f} s ({row['exact_then']:,} sentences "
+            f"embedded), end {row['whole']:.1f} s; all at {row['rate']:,.0f} a second would take "
+            f"{exact:,.0f} s, {exact / row['first']:,.0f} times the first picture's and "
+            f"{exact / row['whole']:,.0f} times the whole\n    {stages}\n    R² {told['r2']:.3f}, "
+            f"niches {told['agreement']:.2f} of {told['own_agreement']:.2f}, {told['verdict']}"
+        )
+    rows = found["runs"].values()
+    distinct = min(row["distinct"] for row in rows)
+    holds = say(distinct >= LEAST_DISTINCT, f"{distinct:.1%} distinct sentences")
+    least = min(row["exact_then"] for row in rows)
+    holds &= say(least >= LEAST_LANDMARKS, f"{least:,} sentences at the first picture")
+    if n_cells not in LIMITS:
+        return holds
+    firsts, whole, gib = LIMITS[n_cells]
+    for (name, row), limit in zip(found["runs"].items(), firsts, strict=False):
+        holds &= say(row["first"] <= limit, f"{name} first picture {row['first']:.1f} s, {limit}")
+        holds &= say(row["whole"] <= whole, f"{name} end {row['whole']:.1f} s, {whole}")
+    return holds & say(found["gib"] <= gib, f"peak memory {found['gib']:.2f} GiB, {gib}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--cells", type=int, nargs="*", default=[100_000, 1_000_000])
+    parser.add_argument("--folder", type=Path, help="keep the tissues here")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        measure(options.measure)
+        return 0
+    all_hold = True
+    with tempfile.TemporaryDirectory() as name:
+        for n_cells in options.cells:
+            path = (options.folder or Path(name)) / f"sample_{n_cells}.h5ad"
+            if not path.exists():
+                # In a process of its own, which gives all its memory back.
+                code = f"import fast_mode; fast_mode.make(fast_mode.Path({str(path)!r}), {n_cells})"
+                here = str(Path(__file__).parent)
+                subprocess.run([sys.executable, "-c", code], check=True, cwd=here)
+            command = [sys.executable, __file__, "--measure", str(path)]
+            text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            all_hold &= judge(n_cells, json.loads(text.splitlines()[-1]))
+    return 0 if all_hold else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""A view whose sentences are embedded in part: what is known, and the rest foretold from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from napari_cellama.core.events import CancelToken
+from napari_cellama.core.fidelity import explained
+from napari_cellama.core.landmarks import Landmarks
+from napari_cellama.core.result import View
+from napari_cellama.core.surrogate import Features, Surrogate
+
+#: A view of so many sentences is embedded whole.
+SMALL = 100
+#: The most used words of a view that are embedded alone.
+_WORDS = 2_000
+
+
+@dataclass
+class Mosaic:
+    """One view's sentences, some embedded, the others not yet."""
+
+    view: View
+    vectors: np.ndarray | None = None
+    known: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.known = np.zeros(len(self.view.sentences), bool)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it has so few sentences that none needs to be predicted."""
+        return len(self.known) <= SMALL
+
+    def wanted(self, cells: np.ndarray | None = None) -> np.ndarray:
+        """Return the sentences, of some cells or of all, that are not known yet."""
+        if cells is None:
+            return np.flatnonzero(~self.known)
+        rows = np.unique(self.view.index[cells])
+        return rows[~self.known[rows]]
+
+    def sample(self, cells: np.ndarray) -> View:
+        """Return the view of some cells alone, all of whose sentences are known."""
+        rows, index = np.unique(self.view.index[cells], return_inverse=True)
+        return View(self.view.name, (), index.ravel(), self.vectors[rows])
+
+    def learn(self, rows: np.ndarray, vectors: np.ndarray) -> None:
+        """Take in some sentences' vectors."""
+        if self.vectors is None:
+            self.vectors = np.zeros((len(self.known), vectors.shape[1]), np.float32)
+        self.vectors[rows], self.known[rows] = vectors, True
+
+
+class Foretold:
+    """One view's surrogate, and what it says."""
+
+    def __init__(self, mosaic: Mosaic) -> None:
+        self._mosaic = mosaic
+        self._used: list[np.ndarray] = []
+        self.words: list[str] = []
+        for part in mosaic.view.contents:
+            uses = np.bincount(part.codes[part.codes >= 0], minlength=len(part.names))
+            most = np.argsort(-uses, kind="stable")[:_WORDS]
+            self._used.append(most[uses[most] > 0])
+            self.words += [str(part.names[code]) for code in self._used[-1].tolist()]
+
+    def learn_words(self, vectors: np.ndarray) -> None:
+        """Take in the words' embeddings."""
+        parts = np.split(vectors, np.cumsum([len(used) for used in self._used])[:-1])
+        self._meanings = []
+        for words, used, part in zip(self._mosaic.view.contents, self._used, parts, strict=True):
+            meanings = np.zeros((len(words.names), vectors.shape[1]), np.float32)
+            meanings[used] = part
+            self._meanings.append(meanings)
+
+    def fit(self, landmarks: Landmarks, n: int) -> None:
+        """Fit the surrogate to the first ``n`` landmarks."""
+        rows, first = np.unique(self._mosaic.view.index[landmarks.cells[:n]], return_index=True)
+        self._rows, self._drawn = rows, landmarks.drawn[first]
+        self._vectors = self._mosaic.vectors[rows]
+        features = Features(self._mosaic.view.contents, self._meanings, rows)
+        self._surrogate = Surrogate(features, rows, self._vectors)
+
+    def measured(self) -> tuple[float, float]:
+        """Return R² and cosine on the sentences that chance drew, each held out."""
+        drawn = self._drawn
+        return explained(self._vectors[drawn], self._surrogate.held_out[drawn])
+
+    def view(self, cancel: CancelToken) -> View:
+        """Return the view with every vector, embedded or predicted."""
+        mosaic = self._mosaic
+        wanted = mosaic.wanted()
+        if not len(wanted):
+            return replace(mosaic.view, vectors=mosaic.vectors)
+        vectors = mosaic.vectors.copy()
+        vectors[wanted] = self._surrogate.predict(wanted, cancel)
+        index = mosaic.view.index
+        share = 1 - mosaic.known[index[index >= 0]].mean()
+        return replace(mosaic.view, vectors=vectors, scatter=self._scatter() * np.float32(share))
+
+    def left_out(self, cells: np.ndarray) -> View:
+        """Return the view of some landmarks alone, as foretold without each of them."""
+        rows, index = np.unique(self._mosaic.view.index[cells], return_inverse=True)
+        vectors = self._surrogate.held_out[np.searchsorted(self._rows, rows)]
+        name = self._mosaic.view.name
+        return View(name, (), index.ravel(), vectors, scatter=self._scatter())
+
+    def _scatter(self) -> np.ndarray:
+        """Return (d, d) float32: the covariance of what predictions lack."""
+        lack = (self._vectors - self._surrogate.held_out)[self._drawn]
+        return lack.T @ lack / np.float32(len(lack))

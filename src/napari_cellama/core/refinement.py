@@ -1,0 +1,329 @@
+"""Embedding with pictures on the way: landmarks first, the others predicted until they are in.
+
+Both modes begin alike: sentences of which there are few, the words alone, and the first landmarks
+are embedded; a surrogate predicts the rest, and the first picture is painted. Fast mode doubles
+the landmarks until that no longer helps. Exact mode embeds everything, painting now and then,
+and ends with nothing predicted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from napari_cellama.core.encoder import Encoder
+from napari_cellama.core.events import CancelToken, Partial, Progress
+from napari_cellama.core.fidelity import Fidelity, niche_agreement
+from napari_cellama.core.landmarks import choose_landmarks
+from napari_cellama.core.mosaic import SMALL, Foretold, Mosaic
+from napari_cellama.core.pictures import Pictures
+from napari_cellama.core.result import NicheResult, View
+from napari_cellama.core.tissue import Tissue
+from napari_cellama.core.vectors import EmbeddingCache, embed
+from napari_cellama.recipe import AUTO, Recipe
+
+#: Landmarks of the first picture.
+FIRST = 500
+#: By how much landmarks grow from picture to picture, in fast and in exact mode.
+_FAST_GROWTH, _EXACT_GROWTH = 2, 4
+#: Where R² grows by less than this when landmarks double, fast mode stops.
+_GAIN = 0.01
+#: "auto" is exact up to this many seconds, as told by at least so many sentences.
+EXACT_SECONDS, _TIMED = 120.0, 200
+
+
+@dataclass
+class Source:
+    """Where vectors come from, and how many have come.
+
+    Attributes
+    ----------
+    encoder, cache, cancel
+        As for :func:`~.vectors.embed`.
+    done, cached, total
+        Sentences that are there, that were there already, and that there will be.
+    """
+
+    encoder: Encoder
+    cache: EmbeddingCache
+    cancel: CancelToken
+    done: int = 0
+    cached: int = 0
+    total: int = 0
+
+    def fetch(self, texts: Sequence[str]) -> Generator[Progress, None, np.ndarray]:
+        """Yield how far all is, and return the texts' vectors."""
+        steps = embed(texts, self.encoder, self.cache, self.cancel)
+        done, cached = self.done, self.cached
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                return end.value
+            self.done, self.cached = done + step.done, cached + step.cached
+            total = max(self.total, self.done)
+            yield replace(step, done=self.done, total=total, cached=self.cached)
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What came of it.
+
+    Attributes
+    ----------
+    views
+        With every vector, embedded or predicted.
+    fidelity
+        How true the predicted ones are; ``None`` where there are none.
+    choice
+        What "auto" decided by.
+    """
+
+    views: tuple[View, ...]
+    fidelity: Fidelity | None = None
+    choice: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def mode(self) -> str:
+        """The mode that "auto" became, or that it all came down to."""
+        return "exact" if self.fidelity is None else "fast"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What provenance says of it."""
+        known = {} if self.fidelity is None else {"fidelity": self.fidelity.as_dict()}
+        return self.choice | known
+
+
+class Refinement:
+    """Embeds a run's views and paints pictures on the way.
+
+    Parameters
+    ----------
+    views
+        Not embedded yet.
+    tissue
+        Where the cells are and of what type.
+    recipe
+        The resolved recipe; its mode may be "auto".
+    source
+        Gives vectors.
+    pictures
+        Paints.
+    """
+
+    def __init__(
+        self,
+        views: tuple[View, ...],
+        tissue: Tissue,
+        recipe: Recipe,
+        source: Source,
+        pictures: Pictures,
+    ) -> None:
+        self._recipe, self._tissue = recipe, tissue
+        self._source, self._pictures = source, pictures
+        self._mosaics = [Mosaic(view) for view in views]
+        self._large = [mosaic for mosaic in self._mosaics if not mosaic.is_small]
+        kept = np.all([view.index >= 0 for view in views], axis=0)
+        kinds = np.int64(tissue.types.codes) + 1 + tissue.neighbors.section * 1_000_000
+        strata = np.where(kept, kinds, -1)
+        large = [mosaic.view for mosaic in self._large]
+        most = recipe.n_landmarks
+        self._landmarks = choose_landmarks(large, strata, most, recipe.seed)
+        self._foretold = [Foretold(mosaic) for mosaic in self._large]
+        self._per_second: float | None = None
+        self._found: list[list[tuple[np.ndarray, np.ndarray]]] = []
+        self.mode, self._choice = recipe.mode, {}
+
+    def steps(self) -> Generator[Progress | Partial, None, Refined]:
+        """Yield progress and pictures, and return the views."""
+        self._expect()
+        if self.mode != "fast":
+            missing = self._look_up()
+            if self.mode == "exact" or missing <= 2 * FIRST:
+                self._take_found()
+            if missing <= 2 * FIRST:
+                yield from self._fetch_rest(0)
+                return Refined(self._views())
+        yield from self._fetch_small()
+        n, r2 = 0, -np.inf
+        while n < len(self._landmarks.cells):
+            n = min(self._growth * n or FIRST, len(self._landmarks.cells))
+            yield from self._fetch_landmarks(n)
+            if self._complete:
+                break
+            for foretold in self._foretold:
+                foretold.fit(self._landmarks, n)
+            fidelity, picture = self._picture(n)
+            yield Partial(picture)
+            if self.mode == AUTO:
+                yield from self._decide()
+            if self.mode == "fast" and fidelity.r2 - r2 < _GAIN:
+                break
+            r2 = fidelity.r2
+        if self.mode == "fast" and not self._complete:
+            return Refined(self._views(), fidelity, self._choice)
+        yield from self._fetch_rest(n)
+        return Refined(self._views(), choice=self._choice)
+
+    @property
+    def _growth(self) -> int:
+        return _EXACT_GROWTH if self.mode == "exact" else _FAST_GROWTH
+
+    @property
+    def _complete(self) -> bool:
+        return all(mosaic.known.all() for mosaic in self._mosaics)
+
+    # ---- fetching
+
+    def _expect(self) -> None:
+        """Say how many sentences there will be, as far as that is known."""
+        sizes = [len(mosaic.known) for mosaic in self._mosaics]
+        if self.mode != "exact":
+            most = len(self._landmarks.cells)
+            sizes = [size if size <= SMALL else min(size, most) for size in sizes]
+        self._source.total = sum(sizes) + sum(len(told.words) for told in self._foretold)
+
+    def _fetch_small(self) -> Generator[Progress, None, None]:
+        """Embed the views of few sentences, and the words that the others are made of."""
+        small = [(mosaic, mosaic.wanted()) for mosaic in self._mosaics if mosaic.is_small]
+        yield from self._fetch(small)
+        for foretold in self._foretold:
+            foretold.learn_words((yield from self._source.fetch(foretold.words)))
+
+    def _fetch_landmarks(self, n: int) -> Generator[Progress, None, None]:
+        source, start = self._source, time.perf_counter()
+        before = source.done - source.cached
+        cells = self._landmarks.cells[:n]
+        yield from self._fetch([(mosaic, mosaic.wanted(cells)) for mosaic in self._large])
+        embedded = source.done - source.cached - before
+        if embedded >= _TIMED:
+            self._per_second = embedded / (time.perf_counter() - start)
+
+    def _look_up(self) -> int:
+        """Ask the cache for everything, and return how many sentences it does not have."""
+        source, missing = self._source, 0
+        info = source.encoder.load(source.cancel)
+        self._found = []
+        for mosaic in self._mosaics:
+            parts = list(source.cache.find(info, mosaic.view.sentences, source.cancel))
+            self._found.append(parts)
+            missing += len(mosaic.known) - sum(len(rows) for rows, _ in parts)
+        return missing
+
+    def _take_found(self) -> None:
+        """Take in what the cache has, which fast mode must not, or it would change the result."""
+        self.mode = "exact"
+        self._expect()
+        for mosaic, parts in zip(self._mosaics, self._found, strict=True):
+            for rows, vectors in parts:
+                new = int((~mosaic.known[rows]).sum())
+                mosaic.learn(rows, vectors)
+                self._source.done += new
+                self._source.cached += new
+
+    def _fetch_rest(self, n: int) -> Generator[Progress | Partial, None, None]:
+        """Embed what is left, in portions that grow, with a picture after each but the last."""
+        source, rng = self._source, np.random.default_rng(self._recipe.seed)
+        yield Progress("Embedding", source.done, source.total, "sentences", cached=source.cached)
+        left = [(mosaic, rng.permutation(mosaic.wanted())) for mosaic in self._mosaics]
+        while any(len(rows) for _, rows in left):
+            known = sum(int(mosaic.known.sum()) for mosaic in self._mosaics)
+            n_left = sum(len(rows) for _, rows in left)
+            portion = (_EXACT_GROWTH - 1) * known
+            # A picture of nearly everything would only put off the end.
+            share = 1.0 if n_left < 2 * portion or not n else portion / n_left
+            ends = [int(np.ceil(share * len(rows))) for _, rows in left]
+            parts = [(mosaic, rows[:end]) for (mosaic, rows), end in zip(left, ends, strict=True)]
+            yield from self._fetch(parts)
+            left = [(mosaic, rows[end:]) for (mosaic, rows), end in zip(left, ends, strict=True)]
+            if not self._complete:
+                yield Partial(self._picture(n)[1])
+
+    def _fetch(self, parts: list[tuple[Mosaic, np.ndarray]]) -> Generator[Progress, None, None]:
+        """Embed some sentences of each of some views."""
+        texts = [mosaic.view.sentences[row] for mosaic, rows in parts for row in rows.tolist()]
+        if not texts:
+            return
+        vectors = yield from self._source.fetch(texts)
+        ends = np.cumsum([len(rows) for _, rows in parts])[:-1]
+        for (mosaic, rows), part in zip(parts, np.split(vectors, ends), strict=True):
+            mosaic.learn(rows, part)
+
+    # ---- deciding
+
+    def _decide(self) -> Generator[Progress, None, None]:
+        """Turn "auto" into exact where this machine does it in two minutes, else into fast."""
+        source = self._source
+        texts = [
+            mosaic.view.sentences[row]
+            for mosaic, parts in zip(self._mosaics, self._found, strict=True)
+            for row in np.setdiff1d(mosaic.wanted(), _rows_of(parts)).tolist()
+        ]
+        missing = len(texts)
+        if self._per_second is None and missing > _TIMED:
+            start, before = time.perf_counter(), source.done - source.cached
+            yield from source.fetch(texts[:: len(texts) // _TIMED])
+            embedded = source.done - source.cached - before
+            if embedded:
+                self._per_second = embedded / (time.perf_counter() - start)
+        rate = float(f"{self._per_second or np.inf:.2g}")
+        self._choice = {"mode_chosen": {"sentences_missing": missing, "sentences_per_second": rate}}
+        if missing / rate <= EXACT_SECONDS:
+            self._take_found()
+        else:
+            self.mode = "fast"
+        self._found.clear()
+
+    # ---- painting
+
+    def _views(self) -> tuple[View, ...]:
+        """Return the views with what is embedded, and foretold where that is lacking."""
+        foretold = iter(self._foretold)
+        cancel = self._source.cancel
+        return tuple(
+            replace(mosaic.view, vectors=mosaic.vectors)
+            if mosaic.is_small
+            else next(foretold).view(cancel)
+            for mosaic in self._mosaics
+        )
+
+    def _picture(self, n: int) -> tuple[Fidelity, NicheResult]:
+        """Return how true the picture from ``n`` landmarks is, and the picture."""
+        views = self._views()
+        space = self._pictures.place(views)
+        cells = self._landmarks.cells[:n][self._landmarks.drawn[:n]]
+        number = min(self._pictures.number(space), len(cells) // 2)
+        measured = [foretold.measured() for foretold in self._foretold]
+        foretold = iter(self._foretold)
+        exact = [mosaic.sample(cells) for mosaic in self._mosaics]
+        predicted = [
+            view if mosaic.is_small else next(foretold).left_out(cells)
+            for mosaic, view in zip(self._mosaics, exact, strict=True)
+        ]
+        neighbors = self._tissue.neighbors
+        agreement = niche_agreement(exact, predicted, neighbors, cells, self._recipe, number)
+        known = sum(int(mosaic.known.sum()) for mosaic in self._mosaics)
+        fidelity = Fidelity(
+            *min(measured),
+            *agreement,
+            n_held_out=len(cells),
+            n_exact=known,
+            n_predicted=sum(len(mosaic.known) for mosaic in self._mosaics) - known,
+        )
+        return fidelity, self._pictures.paint(views, space, fidelity)
+
+
+def is_worthwhile(views: tuple[View, ...], recipe: Recipe) -> bool:
+    """Whether there are so many sentences that not all are embedded, or pictures come first."""
+    largest = max(len(view.sentences) for view in views)
+    return largest > (recipe.n_landmarks if recipe.mode == "fast" else 2 * FIRST)
+
+
+def _rows_of(parts: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Return the rows that a cache found."""
+    return np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in parts)])
