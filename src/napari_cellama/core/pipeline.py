@@ -8,19 +8,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 
 from napari_cellama.core import notices
-from napari_cellama.core.clustering import candidates, choose_n_clusters, cluster, confidence
+from napari_cellama.core.clustering import candidates, choose_n_clusters, cluster
 from napari_cellama.core.consensus import Grouping
 from napari_cellama.core.context import placing
-from napari_cellama.core.describe import neighbor_enrichment
 from napari_cellama.core.encoder import Encoder, EncoderInfo
 from napari_cellama.core.events import CancelToken, Event, Finished, Notice, Progress, Stage
 from napari_cellama.core.graph import graph_of_neighbors, radius_graph
 from napari_cellama.core.matrix import expression
-from napari_cellama.core.palette import niche_colors
+from napari_cellama.core.niches import as_niches
 from napari_cellama.core.provenance import provenance
 from napari_cellama.core.ranking import gene_ranking
 from napari_cellama.core.resolve import refuse_more_niches, resolve
@@ -269,21 +267,13 @@ def _result(
     connectivities: sp.csr_matrix,
 ) -> NicheResult:
     """Put the outcome of the run together; ``found`` is for the cells that were kept."""
-    kept = left_out == ""
-    codes = np.full(len(kept), -1, np.int64)
-    codes[kept] = found.codes
-    labels = pd.Categorical.from_codes(codes, [str(i + 1) for i in range(found.codes.max() + 1)])
-    sure = np.full(len(kept), np.nan, np.float32)
-    sure[kept] = confidence(space[kept], found)
     return NicheResult(
         key=recipe.key_added,
-        labels=labels,
-        colors=niche_colors(labels, connectivities),
-        confidence=sure,
+        **as_niches(found, space, left_out, tissue.types, connectivities),
         representation=space,
         views=views,
         connectivities=connectivities,
         distances=connectivities,
-        composition=neighbor_enrichment(labels, tissue.types, connectivities),
         left_out=left_out,
+        types=tissue.types,
     )
