@@ -167,7 +167,8 @@ def space(material: Material, row: Row) -> np.ndarray:
 def weighted(graph: sp.csr_matrix) -> sp.csr_matrix:
     """Return the graph with each cell itself, at weight 1, in rows that sum to 1."""
     graph = (graph + sp.eye(graph.shape[0], dtype=np.float32, format="csr")).tocsr()
-    return sp.diags_array(1 / graph.sum(axis=1)).astype(np.float32) @ graph
+    totals = np.asarray(graph.sum(axis=1), np.float32).ravel()
+    return (sp.diags(1 / totals) @ graph).tocsr().astype(np.float32)
 
 
 def score(material: Material, row: Row, seeds: int) -> list[float]:

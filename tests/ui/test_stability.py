@@ -16,6 +16,9 @@ from napari_cellama.core.clustering import candidates, choose_n_clusters, cluste
 from napari_cellama.core.niches import as_niches
 from napari_cellama.core.result import NicheResult
 from napari_cellama.recipe import Recipe
+from napari_cellama.ui.painting import legend_of, values_of
+from napari_cellama.ui.tissue import Coloring
+from napari_cellama.ui.widgets.coloring import choices_of
 from napari_cellama.ui.widgets.niches import NichesDock
 
 LEFT = Qt.MouseButton.LeftButton
@@ -93,7 +96,19 @@ def test_the_curve_appears_with_niches_whose_number_was_auto(dock, session, tiss
     assert not panel.isVisible()
     asked = replace(result, key="asked", provenance={"recipe": Recipe(n_clusters=4).to_json()})
     session.take_result(tissue, asked)
-    assert not panel.isVisible()
+    assert panel.isVisible()
+    assert not panel.curve.isVisible()
+
+
+def test_one_click_colours_the_tissue_by_confidence(dock, session, tissue, result, qtbot) -> None:
+    session.take_result(tissue, result)
+    dock.scroll.ensureWidgetVisible(dock.stability)
+    qtbot.mouseClick(dock.stability.sure, LEFT)
+    assert session.active.coloring == Coloring("obs", "niche_confidence")
+    np.testing.assert_array_equal(values_of(tissue, tissue.coloring), result.confidence)
+    assert legend_of(tissue, tissue.coloring).colormap == "viridis"
+    assert "niche_confidence" in choices_of(tissue)["obs"]
+    assert dock.stability.isVisible()  # the clusters are still the niches
 
 
 def test_a_click_on_a_runner_up_shows_it_and_another_click_comes_back(

@@ -1,4 +1,4 @@
-"""How many niches the data support: a curve over the numbers, each a click away."""
+"""What a run knows of its niches: how many the data support, each number a click away, how sure."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from qtpy.QtGui import (
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QToolTip, QVBoxLayout, QWidget
 
 from napari_cellama.errors import UserError
+from napari_cellama.ui.tissue import Coloring
 from napari_cellama.ui.widgets.listen import listen
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ class Stability(NamedTuple):
 
 
 class StabilityPanel(QWidget):
-    """The curve of the shown niches with the supported numbers below; hidden without a curve.
+    """The curve of the shown niches, the supported numbers, and a way to see how sure they are.
+
+    Hidden where the clusters are not a run's; without the curve where "auto" did not choose.
 
     Parameters
     ----------
@@ -94,10 +97,18 @@ class StabilityPanel(QWidget):
             "numbers beside them. A click shows them; nothing is embedded again."
         )
         self.others: list[QPushButton] = []
+        self.sure = QPushButton("Colour by confidence", self)
+        self.sure.setObjectName("link")
+        self.sure.setToolTip(
+            "Colour the tissue by how likely each cell belongs to its niche: about the share of "
+            "cells with this value that an expert would put there, too."
+        )
+        self.sure.clicked.connect(self._color)
         self._line = QHBoxLayout()
         self._line.setSpacing(2)
         self._line.addWidget(self.remark)
         self._line.addStretch(1)
+        self._line.addWidget(self.sure)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
@@ -126,7 +137,13 @@ class StabilityPanel(QWidget):
         found = None if result is None else Stability.of(result)
         self.curve.show_stability(found)
         self._offer(() if found is None else found.supported, found and found.shown)
-        self.setVisible(found is not None)
+        self.curve.setVisible(found is not None)
+        self.setVisible(result is not None)
+
+    def _color(self) -> None:
+        tissue = self._session.active
+        name = next(name for name, key in tissue.confidences.items() if key == tissue.clusters)
+        self._session.color_by(Coloring("obs", name))
 
     def _offer(self, numbers: tuple[int, ...], shown: int | None) -> None:
         """Make a button of every supported number that is not shown."""
