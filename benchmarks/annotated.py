@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import anndata as ad
@@ -12,6 +13,7 @@ from sklearn.metrics import adjusted_rand_score, roc_auc_score
 
 from napari_cellama import sample
 from napari_cellama.api import NamedEncoder
+from napari_cellama.core.events import CancelToken
 from napari_cellama.recipe import Recipe
 
 
@@ -63,6 +65,14 @@ class Remembering:
             texts = np.array(list(self._known), dtype=str)
             np.savez(self._cache, texts=texts, vectors=np.stack(list(self._known.values())))
         yield np.arange(len(sentences)), np.stack([self._known[text] for text in sentences])
+
+    def seconds_a_sentence(self, sentences: Sequence[str], most: int = 64) -> float:
+        """Return how long the model takes for a sentence, remembered or not."""
+        some = list(sentences[:most])
+        list(self._encoder.encode(some[:8], CancelToken()))  # the first ones wait for the model
+        start = time.perf_counter()
+        list(self._encoder.encode(some, CancelToken()))
+        return (time.perf_counter() - start) / len(some)
 
 
 def agreement(region: np.ndarray, codes: np.ndarray) -> float:

@@ -154,7 +154,7 @@ class Recipe(BaseModel):
         names={"kmeans": "k-means", "leiden": "Leiden", "gmm": "Gaussian mixture"},
     )
     n_runs: Annotated[int, Field(ge=1, le=1000)] = _field(
-        30,
+        100,
         "Advanced",
         "Runs that vote",
         "How many runs of k-means, each on another half of the cells, vote for a cell's niche. "

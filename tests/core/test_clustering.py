@@ -17,6 +17,7 @@ from napari_cellama.core.clustering import (
     choose_n_clusters,
     cluster,
     confidence,
+    largest_reliable,
     order_by_size,
 )
 from napari_cellama.core.consensus import Grouping, consensus, rand_index, vote
@@ -81,17 +82,17 @@ def test_order_by_size_breaks_ties_by_first_appearance() -> None:
     assert order_by_size(np.array([7, 3, 3, 9, 7, 5])).tolist() == [0, 1, 1, 2, 0, 3]
 
 
-def test_confidence_is_agreement_times_margin() -> None:
+def test_confidence_grows_with_the_margin_and_with_agreement() -> None:
     features = np.array([[0.0], [2.0], [10.0], [12.0], [5.9], [np.nextafter(6.5, 0)]])
     codes, everyone = np.array([0, 0, 1, 1, 0, 1]), np.ones(6, np.float32)
     sure = confidence(features, Grouping(codes, everyone))
     assert sure.dtype == np.float32
     assert ((sure >= 0) & (sure <= 1)).all()
-    assert sure[1] > sure[0] > sure[4]
+    assert sure[1] > sure[0] > sure[4] > 0.5
     np.testing.assert_allclose(confidence(features, Grouping(codes, everyone / 4)), sure / 4)
     assert confidence(features, Grouping(np.zeros(6, int), everyone)).tolist() == [1] * 6
     alike = Grouping(np.array([0, 0, 1, 1]), everyone[:4])
-    assert confidence(np.zeros((4, 2)), alike).tolist() == [0] * 4
+    assert confidence(np.zeros((4, 2)), alike).tolist() == [0.5] * 4
 
 
 def test_the_vote_matches_groups_by_their_cells() -> None:
@@ -131,9 +132,16 @@ def test_rand_index_is_scikit_learns() -> None:
 def test_candidates_are_reliable_peaks_and_the_choice() -> None:
     stability = [0.99, 0.90, 0.95, 0.88, 0.86, 0.80, 0.83, 0.70]
     table = pd.DataFrame({"n_clusters": range(2, 10), "stability": stability})
-    assert candidates(table) == [2, 4, 5]
+    assert candidates(table) == [2, 4, 5]  # 4 to 8 average 0.86; 5 is the best beside 6
     table["stability"] -= 0.5
     assert candidates(table) == [2]
+
+
+def test_one_lucky_number_is_not_chosen() -> None:
+    stability = [0.99, 0.97, 0.98, 0.95, 0.90, 0.70, 0.65, 0.99, 0.60, 0.55]
+    table = pd.DataFrame({"n_clusters": range(2, 12), "stability": stability})
+    assert largest_reliable(table) == 4
+    assert candidates(table) == [2, 9, 4]
 
 
 def test_one_thread_holds_for_what_is_imported_later():

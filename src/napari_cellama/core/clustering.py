@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 Method = Literal["kmeans", "leiden", "gmm"]
 
-#: The agreement between draws from which on groups count as found again.
-RELIABLE = 0.85
+#: The agreement between draws from which on groups count as found again, and over how many
+#: neighbouring numbers it is averaged.
+RELIABLE, _BESIDE = 0.85, 5
 
 
 def cluster(
@@ -25,7 +26,7 @@ def cluster(
     method: Method,
     n_clusters: int | None,
     seed: int = 0,
-    n_runs: int = 30,
+    n_runs: int = 100,
     cancel: CancelToken | None = None,
 ) -> Grouping:
     """Group cells in niche space.
@@ -72,16 +73,17 @@ def choose_n_clusters(
     features: np.ndarray,
     seed: int = 0,
     n_most: int = 20,
-    n_draws: int = 20,
-    n_cells: int = 5_000,
+    n_draws: int = 10,
+    n_cells: int = 3_000,
     cancel: CancelToken | None = None,
 ) -> tuple[int, pd.DataFrame]:
     """Find the largest number of groups that are found again when cells are drawn anew.
 
-    Runs as those that vote (:func:`~.consensus.groupings`) group the cells; where the adjusted
-    Rand index between runs is 0.85 or more on average, for the number itself and on average over
-    it and the numbers beside it, it counts as found again. If none does, the number of highest
-    agreement is taken.
+    Runs as those that vote (:func:`~.consensus.groupings`) group the cells, and a number is as
+    stable as the adjusted Rand index between runs is on average. Wanted is the largest number
+    around which stability is at least 0.85, averaged over it and the two numbers on either
+    side; of it and the two beside it the most stable is taken. If there is none, the most
+    stable of all.
 
     Parameters
     ----------
@@ -118,19 +120,19 @@ def choose_n_clusters(
         return 1, pd.DataFrame({"n_clusters": [1], "stability": [1.0], "error": [0.0]})
     rows = [(k, *_stability(chosen, k, seed, n_draws, cancel)) for k in numbers]
     table = pd.DataFrame(rows, columns=["n_clusters", "stability", "error"])
-    return _largest_reliable(table), table
+    return largest_reliable(table), table
 
 
 def candidates(table: pd.DataFrame) -> list[int]:
     """Return the numbers that the data support, most stable first.
 
-    They are the reliable ones that are more stable than the next smaller and larger number, and
-    the one that is chosen.
+    They are those of at least 0.85 that are more stable than the next smaller and larger number,
+    and the one that is chosen.
     """
     stability = table["stability"].to_numpy()
     beside = np.pad(stability, 1, constant_values=-np.inf)
     peak = (stability >= beside[:-2]) & (stability >= beside[2:]) & (stability >= RELIABLE)
-    found = table[peak | (table["n_clusters"] == _largest_reliable(table))]
+    found = table[peak | (table["n_clusters"] == largest_reliable(table))]
     return found.sort_values("stability", ascending=False, kind="stable")["n_clusters"].tolist()
 
 
@@ -143,18 +145,21 @@ def _stability(
     return float(np.mean(scores)), float(np.std(scores) / np.sqrt(len(runs)))
 
 
-def _largest_reliable(table: pd.DataFrame) -> int:
+def largest_reliable(table: pd.DataFrame) -> int:
     """Return the largest number whose groups are found again, else the one found again best.
 
     The fewer groups, the easier they are found again, so the most stable number is nearly
     always the uninformative 2; the largest that is still stable tells most.
     """
     stability = table["stability"].to_numpy()
-    beside = np.pad(stability, 1, mode="edge")
     # A single number can pass by luck; with the numbers beside it that is rarer.
-    smooth = (beside[:-2] + stability + beside[2:]) / 3
-    reliable = np.flatnonzero(np.minimum(stability, smooth) >= RELIABLE)
-    best = reliable.max() if len(reliable) else stability.argmax()
+    beside = np.pad(stability, _BESIDE // 2, mode="edge")
+    smooth = np.convolve(beside, np.full(_BESIDE, 1 / _BESIDE), mode="valid")
+    reliable = np.flatnonzero(smooth >= RELIABLE)
+    if not len(reliable):
+        return int(table["n_clusters"].iloc[stability.argmax()])
+    first = max(reliable.max() - 1, 0)
+    best = first + stability[first : reliable.max() + 2].argmax()
     return int(table["n_clusters"].iloc[best])
 
 
@@ -180,11 +185,13 @@ def order_by_size(codes: np.ndarray) -> np.ndarray:
 
 
 def confidence(features: np.ndarray, grouping: Grouping) -> np.ndarray:
-    """Say how clearly each cell belongs to its group.
+    """Say how likely it is that each cell belongs to its group.
 
-    The share of runs that agree, times the margin between the distances to the nearest other
-    group's centre and to its own, relative to the larger: 1 at the own centre, 0 half-way or
-    beyond.
+    The share ``a`` of runs that agree, times ``1 - (1 - m)**3 / 2``, where the margin ``m`` is
+    the difference between the distances to the nearest other group's centre and to its own,
+    relative to the larger. So a cell half-way between two groups counts one half, one at its
+    group's centre counts one, and on annotated tissue the number is about the share of cells
+    that lie in their niche's main region (docs/methods.md).
 
     Parameters
     ----------
@@ -209,7 +216,7 @@ def confidence(features: np.ndarray, grouping: Grouping) -> np.ndarray:
     for start in range(0, len(codes), 100_000):
         rows = slice(start, start + 100_000)
         margins[rows] = _margins(features[rows], codes[rows], centres)
-    return grouping.agreement * margins
+    return grouping.agreement * (1 - (1 - margins) ** 3 / 2)
 
 
 def _margins(features: np.ndarray, codes: np.ndarray, centres: np.ndarray) -> np.ndarray:

@@ -18,7 +18,9 @@ from napari_cellama.core.events import CancelToken
 from napari_cellama.core.threads import one_thread
 
 #: Cells that a run learns from: half of them, but all of a few and not all of very many.
-_FEW_CELLS, _MOST_CELLS = 300, 20_000
+_FEW_CELLS, _MOST_CELLS = 300, 10_000
+#: Cells by which runs are compared, at most.
+_COMPARED = 20_000
 #: Starts of a run's k-means, of which the best is kept.
 _STARTS = 3
 _ROUNDS = 10
@@ -45,7 +47,7 @@ def consensus(
     features: np.ndarray,
     n_clusters: int,
     seed: int = 0,
-    n_runs: int = 30,
+    n_runs: int = 100,
     cancel: CancelToken | None = None,
 ) -> Grouping:
     """Group cells as most of many runs of k-means do.
@@ -123,7 +125,8 @@ def vote(runs: Sequence[np.ndarray], n_clusters: int) -> Grouping:
     from scipy.optimize import linear_sum_assignment
 
     agreement = np.zeros((len(runs), len(runs)))
-    for (i, one), (j, other) in combinations(enumerate(runs), 2):
+    step = -(-len(runs[0]) // _COMPARED)
+    for (i, one), (j, other) in combinations(enumerate(run[::step] for run in runs), 2):
         agreement[i, j] = agreement[j, i] = rand_index(one, other, n_clusters)
     reference = runs[int(agreement.sum(axis=0).argmax())]
     cells = np.arange(len(reference))

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 
-from napari_cellama.core.clustering import candidates, choose_n_clusters, cluster, confidence
+from napari_cellama.core.clustering import candidates, choose_n_clusters, cluster
 from napari_cellama.core.consensus import Grouping
 from napari_cellama.core.context import placing
-from napari_cellama.core.describe import neighbor_enrichment
 from napari_cellama.core.events import CancelToken, Progress
-from napari_cellama.core.palette import niche_colors
+from napari_cellama.core.niches import as_niches
 from napari_cellama.core.result import NicheResult, View
 from napari_cellama.core.tissue import Tissue
 from napari_cellama.recipe import AUTO, Recipe
@@ -88,24 +86,15 @@ class Finder:
 
     def result(self, views: tuple[View, ...], space: np.ndarray, found: Grouping) -> NicheResult:
         """Put what was found together; ``found`` is for the cells that are kept."""
-        kept = self.kept
-        codes = np.full(len(kept), -1, np.int64)
-        codes[kept] = found.codes
-        names = [str(i + 1) for i in range(found.codes.max() + 1)]
-        labels = pd.Categorical.from_codes(codes, names)
-        sure = np.full(len(kept), np.nan, np.float32)
-        sure[kept] = confidence(space[kept], found)
         return NicheResult(
             key=self.recipe.key_added,
-            labels=labels,
-            colors=niche_colors(labels, self.connectivities),
-            confidence=sure,
+            **as_niches(found, space, self.left_out, self.tissue.types, self.connectivities),
             representation=space,
             views=views,
             connectivities=self.connectivities,
             distances=self.distances,
-            composition=neighbor_enrichment(labels, self.tissue.types, self.connectivities),
             left_out=self.left_out,
+            types=self.tissue.types,
             fingerprint=self.fingerprint,
         )
 

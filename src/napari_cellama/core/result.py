@@ -96,6 +96,8 @@ class NicheResult:
         cells' neighbours against the whole tissue; empty without cell types.
     left_out
         (n,) object: "" or why a cell has no label, e.g. "no position".
+    types
+        (n,) the cells' types, given or found in the expression; ``None`` where not known.
     notices
         What the user was told during the run.
     provenance
@@ -117,6 +119,7 @@ class NicheResult:
     distances: sp.csr_matrix
     composition: pd.DataFrame
     left_out: np.ndarray
+    types: pd.Categorical | None = None
     notices: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""

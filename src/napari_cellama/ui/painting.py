@@ -162,7 +162,7 @@ def values_of(tissue: Tissue, coloring: Coloring, *, layer: str | None = None) -
     if coloring.kind == "gene":
         return gene_values(tissue, coloring.name, layer=layer)
     if coloring.kind == "obs" and _is_continuous(tissue, coloring.name):
-        column = tissue.snapshot.obs[coloring.name]
+        column = tissue.column(coloring.name)
         return column.to_numpy(np.float32, na_value=np.nan)
     return None
 
@@ -181,9 +181,10 @@ def check_coloring(tissue: Tissue, coloring: Coloring, *, layer: str | None = No
         if not tissue.has_matrix:
             raise UserError("The genes are still being read; try again in a moment.")
         _gene_column(tissue, coloring.name, layer)
-    elif coloring.name not in obs and coloring.name not in tissue.labels:
+    elif tissue.column(coloring.name) is None and coloring.name not in tissue.labels:
         kind = "label set or obs column" if coloring.kind == "labels" else "obs column"
-        raise unknown_name(kind, coloring.name, dict.fromkeys([*tissue.labels, *obs.columns]))
+        known = dict.fromkeys([*tissue.labels, *tissue.confidences, *obs.columns])
+        raise unknown_name(kind, coloring.name, known)
 
 
 def gene_values(tissue: Tissue, gene: str, *, layer: str | None = None) -> np.ndarray:
@@ -237,7 +238,7 @@ def _csr_column(matrix: Any, column: int) -> np.ndarray:
 
 def _is_continuous(tissue: Tissue, name: str) -> bool:
     """Whether an obs column holds numbers rather than categories."""
-    column = tissue.snapshot.obs.get(name)
+    column = tissue.column(name)
     if column is None or name in tissue.labels:
         return False
     from pandas.api.types import is_bool_dtype, is_numeric_dtype

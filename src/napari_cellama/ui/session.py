@@ -205,6 +205,11 @@ class Session:
         self.need_matrix(tissue)
         return tasks.run(self, tissue, recipe)
 
+    def regroup(self, key: str, n_clusters: int) -> Job:
+        """Find another number of niches in the niche space of one of the tissue's results."""
+        tissue = self._need_tissue()
+        return tasks.regroup(self, tissue, tissue.results[key], n_clusters)
+
     def cancel(self) -> None:
         """Cancel the run; what was painted before stays."""
         self.jobs.cancel("run")

@@ -6,7 +6,7 @@ session, which alone decides what becomes of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from napari_cellama.core.events import CancelToken, Finished, Notice, Partial
 from napari_cellama.ui.workers import Ended, Failed, Job
 
 if TYPE_CHECKING:
+    from napari_cellama.core.result import NicheResult
     from napari_cellama.recipe import Recipe
     from napari_cellama.ui.session import Session
     from napari_cellama.ui.tissue import Tissue
@@ -40,7 +41,7 @@ def read_matrix(session: Session, tissue: Tissue) -> Job:
 
 
 def run(session: Session, tissue: Tissue, recipe: Recipe) -> Job:
-    """Find niches in a tissue's snapshot; the older run, if any, becomes stale."""
+    """Find niches in a tissue's snapshot."""
     snapshot = tissue.snapshot
     pictures = 0
 
@@ -48,6 +49,25 @@ def run(session: Session, tissue: Tissue, recipe: Recipe) -> Job:
         from napari_cellama.api import run_events
 
         return run_events(snapshot, recipe, cancel=token)
+
+    return _start_run(session, tissue, "Finding niches", events)
+
+
+def regroup(session: Session, tissue: Tissue, result: NicheResult, n_clusters: int) -> Job:
+    """Find another number of niches in a result's niche space, as a run."""
+
+    def events(token: CancelToken) -> Iterator[Any]:
+        from napari_cellama.core.niches import regroup
+
+        return regroup(result, n_clusters, cancel=token)
+
+    return _start_run(session, tissue, f"Finding {n_clusters} niches", events)
+
+
+def _start_run(
+    session: Session, tissue: Tissue, title: str, events: Callable[[CancelToken], Iterator[Any]]
+) -> Job:
+    """Start what ends with niches; the older run, if any, becomes stale."""
 
     def on_event(job: Job, event: Any) -> None:
         nonlocal pictures
@@ -60,7 +80,7 @@ def run(session: Session, tissue: Tissue, recipe: Recipe) -> Job:
             session.message.emit("error", event.sentence, event.details)
         session.job_event.emit(job, event)
 
-    job = session.jobs.start("run", "Finding niches", events, on_event)
+    job = session.jobs.start("run", title, events, on_event)
     session.job_started.emit(job)
     return job
 

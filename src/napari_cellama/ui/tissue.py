@@ -196,6 +196,19 @@ class Tissue:
             )
         return self.labels[key]
 
+    @property
+    def confidences(self) -> dict[str, str]:
+        """The columns that say how sure each cell's niche is, and the results they belong to."""
+        return {f"{key}_confidence": key for key in self.results}
+
+    def column(self, name: str) -> pd.Series | None:
+        """Return an obs column, also one that a run of this session made; ``None`` if none."""
+        if name in self.confidences:
+            import pandas as pd
+
+            return pd.Series(self.results[self.confidences[name]].confidence, name=name)
+        return self.snapshot.obs.get(name)
+
     def is_ours(self, key: str) -> bool:
         """Whether the label set of that key came from a run, not from the user's own column."""
         from napari_cellama.core.slots import is_ours

@@ -61,10 +61,12 @@ def choices_of(tissue: Tissue | None) -> Choices:
     obs = tissue.snapshot.obs
     clusters = [key for key in tissue.labels if tissue.is_ours(key) or key == tissue.clusters]
     kinds = set(category_columns(obs))
-    columns = [
+    columns = list(tissue.confidences)
+    columns += [
         str(name)
         for name in obs.columns
-        if name not in clusters and (name in kinds or pd.api.types.is_numeric_dtype(obs[name]))
+        if name not in (*clusters, *columns)
+        and (name in kinds or pd.api.types.is_numeric_dtype(obs[name]))
     ]
     genes = list(dict.fromkeys(map(str, tissue.snapshot.var_names)))
     return {"labels": clusters, "obs": columns, "gene": genes}

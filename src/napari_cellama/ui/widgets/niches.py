@@ -33,6 +33,7 @@ from napari_cellama.ui.widgets.lookups import (
     reach,
 )
 from napari_cellama.ui.widgets.preview import SentencePreview
+from napari_cellama.ui.widgets.stability import StabilityPanel
 from napari_cellama.ui.widgets.style import follow_theme
 from napari_cellama.ui.workers import Failed
 
@@ -61,6 +62,7 @@ class NichesDock(QWidget):
         self.form = RecipeForm(parent=self)
         self.data = DataPanel(self._session, napari_viewer, self)
         self.preview = SentencePreview(self._session, self.form.recipe, self)
+        self.stability = StabilityPanel(self._session, napari_viewer, self)
         self.foot = Foot(self._session, self.form.recipe, self)
         self._columns = Inquiry(self._session.jobs, "columns", self._on_columns, self)
         self._models = Inquiry(self._session.jobs, "models", self._on_models, self)
@@ -80,6 +82,7 @@ class NichesDock(QWidget):
     def _lay_out(self) -> None:
         self.form.groups["Data"].set_head(self.data)
         self.form.groups["Sentence"].add("preview", "", self.preview)
+        self.form.groups["Niches"].add("stability", "", self.stability)
         self.form.groups["Advanced"].add("files", "", self._recipe_buttons())
         self.scroll = QScrollArea(self)
         self.scroll.setWidgetResizable(True)
