@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from napari_cellama.core.qc_thresholds import Thresholds
     from napari_cellama.core.sentences import cell_sentences
     from napari_cellama.errors import UserError
+    from napari_cellama.io.attached import attach_image
     from napari_cellama.io.readers import read
     from napari_cellama.io.writers import write
     from napari_cellama.qc_api import qc
@@ -28,6 +29,7 @@ __all__ = [
     "Thresholds",
     "UserError",
     "__version__",
+    "attach_image",
     "cell_sentences",
     "embed_sentences",
     "plot_overview",
@@ -43,6 +45,7 @@ _HOMES = {
     "Recipe": "napari_cellama.recipe",
     "Thresholds": "napari_cellama.core.qc_thresholds",
     "UserError": "napari_cellama.errors",
+    "attach_image": "napari_cellama.io.attached",
     "cell_sentences": "napari_cellama.core.sentences",
     "embed_sentences": "napari_cellama.api",
     "plot_overview": "napari_cellama.api",

@@ -98,8 +98,12 @@ def find_faults(
 ) -> QCResult:
     """Run :func:`napari_cellama.core.qc.judge` to its end, handing each event on."""
     from napari_cellama.core.qc import judge
+    from napari_cellama.io.attached import all_images
 
-    steps = judge(adata, cancel=cancel, **options)
+    images, notices = all_images(adata)
+    for text in notices:
+        on_event(Notice(text))
+    steps = judge(adata, images=images, cancel=cancel, **options)
     while True:
         try:
             on_event(next(steps))
@@ -147,11 +151,11 @@ def niches_of(adata: AnnData) -> pd.Categorical | None:
 def _crops_of(adata: AnnData, result: QCResult) -> Callable[[int], np.ndarray] | None:
     """Return what cuts a cell's picture from the image that was judged."""
     from napari_cellama.core.crops import crop, viewing
-    from napari_cellama.core.spatial_images import images_of
+    from napari_cellama.io.attached import all_images
 
     if not result.image_name:
         return None
-    libraries = images_of(adata)
+    libraries, _ = all_images(adata)
     wanted = set(result.image_name.split(", "))
     views = {
         library: viewing(next(image for image in images if image.name in wanted))

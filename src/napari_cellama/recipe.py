@@ -73,7 +73,7 @@ class Recipe(BaseModel):
     leave_out_failed: bool = _field(
         True,
         "Data",
-        "Leave out failed cells",
+        "Skip failed",
         "Leave out the cells that failed quality control (obs['qc_pass'] is False): they keep "
         "their row, get no niche and are nobody's neighbours.",
     )

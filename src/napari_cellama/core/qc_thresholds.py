@@ -315,6 +315,8 @@ def _tell_veils_from_blur(
         veiled = found[BLURRED] & failing(pale, table[signal].to_numpy(float), section)[0]
         found[WASHED_OUT] = veiled
         found[BLURRED] = found[BLURRED] & ~veiled
+        if "little signal" in found:
+            found["little signal"] = found["little signal"] & ~veiled
     if OUTSIDE in found:
         for words in (BLURRED, WASHED_OUT, "little signal"):
             if words in found:
