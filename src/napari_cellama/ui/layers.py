@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 TISSUE = "napari_cellama"
 PLACEMENT = "napari_cellama_placement"
 
+#: The unit, of our own, of coordinates in pixels.
+_PIXELS = "coordinate_pixel"
+
 #: Canvas pixels that a click may miss a cell by, and that a hand may tremble during it.
 _REACH = 6.0
 _TREMBLE = 4.0
@@ -348,8 +351,13 @@ def _napari_unit(unit: str) -> str:
     """Return a unit as napari knows it; one that it does not know is shown as pixels."""
     import pint
 
+    registry = pint.get_application_registry()
     try:
-        pint.get_application_registry().Unit(unit)
+        if registry.Unit(unit) != registry.Unit("pixel"):
+            return unit
     except (pint.errors.PintError, ValueError, TypeError, AttributeError):
-        return "pixel"
-    return unit
+        pass
+    # napari's scale bar would say "1.5 kpixel"; what counts as a plain number gets no prefix.
+    if _PIXELS not in registry:
+        registry.define(f"{_PIXELS} = 1 = pixels")
+    return _PIXELS
