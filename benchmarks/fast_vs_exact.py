@@ -26,8 +26,8 @@ from itertools import combinations, permutations
 
 import anndata as ad
 import numpy as np
-from annotated import Remembering, add_data_arguments, agreement, data_sets
 
+from annotated import Remembering, add_data_arguments, agreement, data_sets
 from napari_cellama.core.events import Finished
 from napari_cellama.core.fidelity import explained
 from napari_cellama.core.pipeline import run

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_cellama import sample
     from napari_cellama.api import embed_sentences, plot_overview, run
+    from napari_cellama.core.qc_thresholds import Thresholds
     from napari_cellama.core.sentences import cell_sentences
     from napari_cellama.errors import UserError
+    from napari_cellama.io.attached import attach_image
     from napari_cellama.io.readers import read
     from napari_cellama.io.writers import write
+    from napari_cellama.qc_api import qc
     from napari_cellama.recipe import Recipe
     from napari_cellama.ui.launch import view
 
@@ -23,11 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Recipe",
+    "Thresholds",
     "UserError",
     "__version__",
+    "attach_image",
     "cell_sentences",
     "embed_sentences",
     "plot_overview",
+    "qc",
     "read",
     "run",
     "sample",
@@ -37,10 +43,13 @@ __all__ = [
 
 _HOMES = {
     "Recipe": "napari_cellama.recipe",
+    "Thresholds": "napari_cellama.core.qc_thresholds",
     "UserError": "napari_cellama.errors",
+    "attach_image": "napari_cellama.io.attached",
     "cell_sentences": "napari_cellama.core.sentences",
     "embed_sentences": "napari_cellama.api",
     "plot_overview": "napari_cellama.api",
+    "qc": "napari_cellama.qc_api",
     "read": "napari_cellama.io.readers",
     "run": "napari_cellama.api",
     "view": "napari_cellama.ui.launch",

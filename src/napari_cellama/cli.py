@@ -1,4 +1,4 @@
-"""The command line: ``napari-cellama run | demo | open | recipe | cache``.
+"""The command line: ``napari-cellama run | demo | open | recipe | cache | qc``.
 
 Exit codes: 0 done; 1 a fault of this program; 2 bad usage or unusable input, with one line on
 standard error; 130 cancelled, 143 terminated, with nothing written.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Union, get_
 
 import typer
 
+from napari_cellama.cli_qc import qc
 from napari_cellama.core.events import Event, Notice, Partial, Progress
 from napari_cellama.errors import Cancelled, UserError
 from napari_cellama.recipe import Recipe
@@ -276,6 +277,9 @@ def cache(
             f"{_megabytes(usage.n_bytes)} of at most {_megabytes(usage.limit)} in "
             f"{usage.n_pieces:,} {files} in {usage.folder}"
         )
+
+
+app.command("qc")(qc)
 
 
 # ---- what commands share

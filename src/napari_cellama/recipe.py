@@ -70,6 +70,13 @@ class Recipe(BaseModel):
         "all cells as one section.",
         choices="obs_column",
     )
+    leave_out_failed: bool = _field(
+        True,
+        "Data",
+        "Skip failed",
+        "Leave out the cells that failed quality control (obs['qc_pass'] is False): they keep "
+        "their row, get no niche and are nobody's neighbours.",
+    )
     n_neighbors: Annotated[int, Field(ge=1, le=1000)] = _field(
         20,
         "Neighbourhood",

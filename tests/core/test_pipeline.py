@@ -438,3 +438,11 @@ def test_none_is_none(tissue) -> None:
     assert resolve(tissue, Recipe(cell_type_key="none")).cell_type_key is None
     assert resolve(tissue, Recipe()).cell_type_key == "celltype"
     assert resolve(tissue, Recipe()).library_key is None
+
+
+def test_failed_cells_take_part_where_the_recipe_says_so(tissue, encoder):
+    tissue.obs["qc_pass"] = np.arange(tissue.n_obs) != 9
+    recipe = Recipe(n_clusters=2, cell_type_key="celltype", leave_out_failed=False)
+    *_, last = run(tissue, recipe, encoder=encoder)
+    assert last.result.labels[9] in last.result.labels.categories
+    assert '"leave_out_failed": false' in last.result.provenance["recipe"]

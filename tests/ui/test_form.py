@@ -18,6 +18,7 @@ from napari_cellama.ui.widgets.form import RecipeForm, label_of
 OTHER = {
     "cell_type_key": "celltype",
     "library_key": None,
+    "leave_out_failed": False,
     "n_neighbors": 7,
     "radius": 12.3456,
     "neighbors_in": "sentence",

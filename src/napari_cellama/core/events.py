@@ -11,8 +11,20 @@ from napari_cellama.errors import Cancelled
 if TYPE_CHECKING:
     from napari_cellama.core.result import NicheResult
 
-#: The stages of a run, in order, as users read them.
-Stage = Literal["Reading", "Graph", "Sentences", "Model", "Embedding", "Context", "Clustering"]
+#: What is done, as users read it: the stages of a run, and those of quality control.
+Stage = Literal[
+    "Reading",
+    "Graph",
+    "Sentences",
+    "Model",
+    "Embedding",
+    "Context",
+    "Clustering",
+    "Cells",
+    "Image",
+    "Niches",
+]
+#: The stages of a run, in order.
 STAGES: tuple[Stage, ...] = (
     "Reading",
     "Graph",
@@ -31,7 +43,7 @@ class Progress:
     Attributes
     ----------
     stage
-        One of :data:`STAGES`.
+        What is being done; of a run, one of :data:`STAGES`.
     done, total
         How many units (``unit``, plural) of this stage are done, and of how many; a total of 0
         means that it is not known.

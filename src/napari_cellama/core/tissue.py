@@ -138,7 +138,8 @@ def read_tissue(adata: AnnData, recipe: Recipe, cancel: CancelToken | None = Non
     """
     coords = positions(adata)
     left_out = np.full(adata.n_obs, "", object)
-    left_out[_failed_qc(adata.obs)] = FAILED_QC
+    if recipe.leave_out_failed:
+        left_out[_failed_qc(adata.obs)] = FAILED_QC
     left_out[~np.isfinite(coords).all(axis=1)] = NO_POSITION
     coords[left_out != ""] = np.nan
     library = None if recipe.library_key is None else obs_feature(adata.obs, recipe.library_key)

@@ -33,6 +33,8 @@ class TissueImage:
         The (y, x) of its first pixel: that of its section.
     visible
         Whether it is shown at first.
+    notice
+        What the user should know about it; "" for nothing.
     """
 
     name: str
@@ -40,6 +42,7 @@ class TissueImage:
     scale: float
     offset: tuple[float, float]
     visible: bool
+    notice: str = ""
 
     @property
     def is_rgb(self) -> bool:
@@ -58,7 +61,7 @@ def images_of(adata: AnnData, placement: Placement) -> list[TissueImage]:
         return []
     images: list[TissueImage] = []
     for name, entry in libraries.items():
-        found = list(_library_images(name, entry, placement))
+        found = list(_library_images(name, entry, placement, _misfits(adata, str(name))))
         if len(libraries) > 1:
             found = [replace(image, name=f"{name} {image.name}") for image in found]
         if images and not placement.offsets:
@@ -68,7 +71,26 @@ def images_of(adata: AnnData, placement: Placement) -> list[TissueImage]:
     return images
 
 
-def _library_images(name: str, entry: Any, placement: Placement) -> Iterator[TissueImage]:
+def _misfits(adata: AnnData, library: str) -> dict[str, str]:
+    """Return the images of a library that hardly any of its cells lie on, and that in numbers."""
+    from napari_cellama.core import spatial_images
+    from napari_cellama.core.resolve import guess_library_key
+    from napari_cellama.core.tissue import positions
+
+    xy = positions(adata)[:, :2]
+    key = guess_library_key(adata.obs, adata.uns)
+    if key is not None:
+        xy = xy[(adata.obs[key].astype(str) == library).to_numpy()]
+    images = spatial_images.images_of(adata).get(library, [])
+    off = [
+        image for image in images if spatial_images.share_inside(image, xy) < spatial_images.FITS
+    ]
+    return {image.name: spatial_images.misfit(image, xy) for image in off} if len(xy) else {}
+
+
+def _library_images(
+    name: str, entry: Any, placement: Placement, misfits: Mapping[str, str]
+) -> Iterator[TissueImage]:
     """Yield one library's images, the one to be seen last, so that it lies on top."""
     stored = entry.get("images") if isinstance(entry, Mapping) else None
     if not isinstance(stored, Mapping):
@@ -76,9 +98,10 @@ def _library_images(name: str, entry: Any, placement: Placement) -> Iterator[Tis
     factors = entry.get("scalefactors") or {}
     pixels = {key: _presentable(image) for key, image in stored.items()}
     pixels = {key: image for key, image in pixels.items() if image is not None}
-    shown = next((key for key in _PREFERRED if key in pixels), None)
+    fitting = [key for key in pixels if str(key) not in misfits] or list(pixels)
+    shown = next((key for key in _PREFERRED if key in fitting), None)
     if shown is None and pixels:
-        shown = max(pixels, key=lambda key: pixels[key].shape[0])
+        shown = max(fitting, key=lambda key: pixels[key].shape[0])
     for key in sorted(pixels, key=lambda key: key == shown):
         factor = float(factors.get(f"tissue_{key}_scalef", 1.0))
         yield TissueImage(
@@ -87,6 +110,7 @@ def _library_images(name: str, entry: Any, placement: Placement) -> Iterator[Tis
             scale=1 / factor if factor > 0 else 1.0,
             offset=placement.offset_of(str(name)),
             visible=key == shown,
+            notice=misfits.get(str(key), ""),
         )
 
 

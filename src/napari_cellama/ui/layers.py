@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 TISSUE = "napari_cellama"
 PLACEMENT = "napari_cellama_placement"
 
+#: The unit, of our own, of coordinates in pixels.
+_PIXELS = "coordinate_pixel"
+
 #: Canvas pixels that a click may miss a cell by, and that a hand may tremble during it.
 _REACH = 6.0
 _TREMBLE = 4.0
@@ -37,10 +40,15 @@ def layer_data(tissue: Tissue) -> list[tuple[Any, dict[str, Any], str]]:
     UserError
         When the cells have no usable positions.
     """
+    from napari.utils.notifications import show_warning
+
     from napari_cellama.ui.images import images_of
 
     placement = place(tissue.snapshot)
     unit = _napari_unit(tissue.units)
+    found = images_of(tissue.snapshot, placement)
+    for notice in filter(None, (image.notice for image in found)):
+        show_warning(notice)
     images = [
         (
             image.pixels,
@@ -54,9 +62,29 @@ def layer_data(tissue: Tissue) -> list[tuple[Any, dict[str, Any], str]]:
             },
             "image",
         )
-        for image in images_of(tissue.snapshot, placement)
+        for image in found
     ]
-    return [*images, _points_data(tissue, placement, unit)]
+    attached = _attached(tissue, placement, unit)
+    return [*attached, *images, _points_data(tissue, placement, unit)]
+
+
+def _attached(tissue: Tissue, placement: Placement, unit: str) -> list[tuple[Any, Any, str]]:
+    """Return the images that lie in files of their own; what is missing is said, not refused."""
+    from napari.utils.notifications import show_warning
+
+    from napari_cellama.io.attached import attached_images
+    from napari_cellama.ui.attached import image_layers
+
+    if placement.points.shape[1] != 2:
+        return []
+    found, notices = attached_images(tissue.snapshot)
+    for text in notices:
+        show_warning(text)
+    layers = []
+    for section, images in found.items():
+        for image in images:
+            layers += image_layers(image, section, placement, unit, tissue.name)
+    return layers
 
 
 def _points_data(tissue: Tissue, placement: Placement, unit: str) -> tuple[Any, Any, str]:
@@ -323,8 +351,13 @@ def _napari_unit(unit: str) -> str:
     """Return a unit as napari knows it; one that it does not know is shown as pixels."""
     import pint
 
+    registry = pint.get_application_registry()
     try:
-        pint.get_application_registry().Unit(unit)
+        if registry.Unit(unit) != registry.Unit("pixel"):
+            return unit
     except (pint.errors.PintError, ValueError, TypeError, AttributeError):
-        return "pixel"
-    return unit
+        pass
+    # napari's scale bar would say "1.5 kpixel"; what counts as a plain number gets no prefix.
+    if _PIXELS not in registry:
+        registry.define(f"{_PIXELS} = 1 = pixels")
+    return _PIXELS

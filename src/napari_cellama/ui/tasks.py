@@ -43,7 +43,6 @@ def read_matrix(session: Session, tissue: Tissue) -> Job:
 def run(session: Session, tissue: Tissue, recipe: Recipe) -> Job:
     """Find niches in a tissue's snapshot."""
     snapshot = tissue.snapshot
-    pictures = 0
 
     def events(token: CancelToken) -> Iterator[Any]:
         from napari_cellama.api import run_events
@@ -68,6 +67,7 @@ def _start_run(
     session: Session, tissue: Tissue, title: str, events: Callable[[CancelToken], Iterator[Any]]
 ) -> Job:
     """Start what ends with niches; the older run, if any, becomes stale."""
+    pictures = 0
 
     def on_event(job: Job, event: Any) -> None:
         nonlocal pictures

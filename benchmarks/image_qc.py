@@ -1,0 +1,229 @@
+"""What image quality control finds of planted and painted faults, and what it costs.
+
+    python benchmarks/image_qc.py [--seeds 10] [--cells 20000] [--data DIR] [--skip-size]
+
+Prints, at the default thresholds: precision and recall for each kind of fault planted in the
+sample tissue, and the share of clean sections' cells that are flagged; what is found of a blur, a
+saturation and an opaque blob painted over known spots of a real Visium image and over known
+places of a photograph; and time and memory for 100,000 cells on 20,000 x 20,000 pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from napari_cellama.core.image_qc import image_metrics
+from napari_cellama.core.qc import judge
+from napari_cellama.core.qc_thresholds import (
+    BLURRED,
+    FOLDED,
+    OUTSIDE,
+    WASHED_OUT,
+    Thresholds,
+    flags,
+)
+from napari_cellama.core.section_image import SectionImage
+
+#: What a planted fault is called in ``obs['qc_reason']``.
+CALLED = {"blur": BLURRED, "fold": FOLDED, "bubble": WASHED_OUT, "out of tissue": OUTSIDE}
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def finished(steps):
+    """Iterate a generator to its end and return its value."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def image_faults(adata):
+    """Return the faults that the image alone gives."""
+    found = finished(judge(adata))
+    pixels = [name for name in found.table if "image" in name or "edge" in name]
+    return flags(found.table[pixels], Thresholds(), found.section)
+
+
+def score(found, truth) -> tuple[float, float]:
+    """Return precision and recall."""
+    hits = (found & truth).sum()
+    return hits / max(found.sum(), 1), hits / max(truth.sum(), 1)
+
+
+def planted(n_cells: int, seeds: int) -> None:
+    from napari_cellama.sample import tissue
+
+    scores: dict[str, list] = {kind: [] for kind in (*CALLED, "any")}
+    clean = []
+    for seed in range(seeds):
+        adata = tissue(n_cells, seed=seed)
+        truth = adata.obs["true_artefact"].to_numpy()
+        faults = image_faults(adata)
+        for kind, name in CALLED.items():
+            scores[kind].append(score(faults[name].to_numpy(), truth == kind))
+        scores["any"].append(score(faults.any(axis=1).to_numpy(), truth != "none"))
+        adata = tissue(n_cells, seed=seed, artefacts=False)
+        clean.append(image_faults(adata).any(axis=1).mean())
+    print(f"\nPlanted in the sample tissue ({n_cells:,} cells, {seeds} seeds, H&E)")
+    print(f"{'fault':<15}{'precision':>10}{'worst':>8}{'recall':>10}{'worst':>8}")
+    for kind, pairs in scores.items():
+        (p, r), (wp, wr) = np.mean(pairs, axis=0), np.min(pairs, axis=0)
+        print(f"{kind:<15}{p:>10.3f}{wp:>8.3f}{r:>10.3f}{wr:>8.3f}")
+    print(f"clean sections: {np.mean(clean):.2%} of cells flagged, at most {np.max(clean):.2%}")
+
+
+# ---- painted over real pictures
+
+
+def paint(pixels: np.ndarray, centres: np.ndarray, reach: float, how: str) -> np.ndarray:
+    """Return a copy of an (h, w, 3) image with one fault over squares around (row, column)."""
+    from scipy.ndimage import gaussian_filter
+
+    top = 255 if pixels.dtype == np.uint8 else 1.0
+    painted = pixels.copy()
+    if how == "nothing":
+        return painted
+    if how == "blur":
+        spoiled = gaussian_filter(pixels.astype(float), (max(2.5, reach / 2),) * 2 + (0,))
+    else:
+        color = top if how == "saturation" else np.array([0.1, 0.35, 0.2]) * top
+        spoiled = np.full(pixels.shape, color, float)
+    for row, column in centres:
+        low = np.maximum(np.round([row - reach, column - reach]).astype(int), 0)
+        high = np.round([row + reach, column + reach]).astype(int) + 1
+        part = (slice(low[0], high[0]), slice(low[1], high[1]))
+        painted[part] = spoiled[part].astype(pixels.dtype)
+    return painted
+
+
+def over_pictures(data: Path) -> None:
+    print("\nPainted over real pictures: precision (cells flagged before left out), recall")
+    for title, image, xy, spot in pictures(data):
+        chosen = spoiled_places(image, xy, spot)
+        before = painted_faults(image, xy, spot, chosen, "nothing")
+        print(f"{title:<18}{'nothing':<13}{'':14}   {before.sum()} of {len(xy)} flagged")
+        for how in ("blur", "saturation", "opaque blob"):
+            found = painted_faults(image, xy, spot, chosen, how)
+            precision, recall = score(found & ~(before & ~chosen), chosen)
+            others = ~chosen & ~before
+            hit = f"{(found & chosen).sum()} of {chosen.sum()} found"
+            print(f"{title:<18}{how:<13}{precision:>7.2f}{recall:>7.2f}   {hit}, "
+                  f"{(found & others).sum()} of {others.sum()} others newly flagged")  # fmt: skip
+
+
+def spoiled_places(image, xy, spot) -> np.ndarray:
+    """Return (n,) bool: a tenth of the places, far enough apart to be painted one by one."""
+    rng = np.random.default_rng(1)
+    chosen = np.zeros(len(xy), bool)
+    for cell in rng.permutation(len(xy)):
+        near = np.abs(xy - xy[cell]).max(axis=1) < 1.7 * spot
+        if not (near & (np.arange(len(xy)) != cell) & chosen).any():
+            chosen[cell] = True
+        if chosen.sum() >= max(4, len(xy) // 10):
+            break
+    return chosen
+
+
+def painted_faults(image, xy, spot, chosen, how) -> np.ndarray:
+    """Paint one fault over the chosen places; returns (n,) bool: which are flagged."""
+    centres = image.locate(xy[chosen])
+    pixels = paint(image.levels[0], centres, 0.62 * spot / image.pixel_size, how)
+    spoiled = SectionImage(image.name, (pixels,), image.axes, image.to_pixels, rgb=True)
+    table = finished(image_metrics(spoiled, xy, spot_diameter=spot)).table
+    names = {c: f"qc_image_{c}" for c in table if c != "edge_distance"}
+    table = table.rename(columns={**names, "edge_distance": "qc_edge_distance"})
+    return flags(table, Thresholds()).any(axis=1).to_numpy()
+
+
+def pictures(data: Path):
+    """Yield (title, image, positions, spot diameter)."""
+    from skimage import data as pictures_of_skimage
+
+    from napari_cellama.core.spatial_images import image_to_judge, images_of, spot_diameter
+    from napari_cellama.io.readers import read
+
+    path = data / "visium_mini" / "test_data.h5ad"
+    if path.exists():
+        adata = read(path)
+        ((library, images),) = images_of(adata).items()
+        xy = np.asarray(adata.obsm["spatial"], float)
+        yield "Visium", image_to_judge(images, xy), xy, spot_diameter(adata, library)
+    else:
+        print(f"(no Visium image: {path} is absent)")
+    for name, load in (("photograph: stain", "immunohistochemistry"), ("photograph: cat", "cat")):
+        photo = getattr(pictures_of_skimage, load)()[..., :3]
+        step = 24
+        rows, columns = (np.arange(step, side - step, step) for side in photo.shape[:2])
+        xy = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2).astype(float)
+        yield name, SectionImage(name, (photo,), "yxc", rgb=True), xy, 0.6 * step
+
+
+# ---- time and memory
+
+
+def size(folder: str) -> None:
+    """Measure 100,000 cells on 20,000 x 20,000 pixels of two channels, kept on disk."""
+    import zarr
+
+    side, n = 20_000, 100_000
+    rng = np.random.default_rng(0)
+    store = zarr.create_array(
+        f"{folder}/big.zarr", shape=(2, side, side), chunks=(1, 1000, 1000), dtype="uint16"
+    )
+    tile = rng.integers(100, 4000, (1000, 1000), dtype=np.uint16)
+    for channel in range(2):
+        for row in range(0, side, 1000):
+            for column in range(0, side, 1000):
+                store[channel, row : row + 1000, column : column + 1000] = tile
+    image = SectionImage("big", (store,), "cyx", channels=("DAPI", "membrane"))
+    xy = rng.uniform(0, side, (n, 2))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    start = time.perf_counter()
+    found = finished(image_metrics(image, xy, channels=image.channels))
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    assert found.table["signal"].notna().all()
+    start = time.perf_counter()
+    for channel in range(2):
+        for row in range(0, side, 1000):
+            store[channel, row : row + 1000].mean()
+    reading = time.perf_counter() - start
+    print(f"\n100,000 cells, 20,000 x 20,000 pixels, 2 channels (zarr on disk): {seconds:.1f} s, "
+          f"{seconds / reading:.1f} times what reading and averaging it takes ({reading:.1f} s); "
+          f"peak memory {peak:.2f} GB ({before:.2f} GB before)")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--cells", type=int, default=20_000)
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--skip-size", action="store_true")
+    parser.add_argument("--only-size", metavar="DIR", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    if given.only_size:
+        return size(given.only_size)
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    if given.seeds:
+        planted(given.cells, given.seeds)
+    over_pictures(given.data)
+    if not given.skip_size:
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run([sys.executable, __file__, "--only-size", folder], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""How long a 40,000 x 40,000 pyramid takes to open, and how much memory.
+
+    python benchmarks/open_pyramid.py
+
+Writes an OME-TIFF and an OME-Zarr of 40,000 x 40,000 pixels in seven levels, then opens each in a
+process of its own and draws what napari would: the coarsest level, and a screen of the finest.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+SIDE, LEVELS, TILE = 40_000, 7, 1024
+
+
+def write(folder: Path) -> list[Path]:
+    """Write the two pyramids: tiles of noise, the same again and again."""
+    import tifffile
+    import zarr
+
+    tile = np.random.default_rng(0).integers(0, 255, (TILE, TILE), dtype=np.uint8)
+    sides = [SIDE // 2**level for level in range(LEVELS)]
+    tiff = folder / "big.ome.tif"
+    with tifffile.TiffWriter(tiff, bigtiff=True) as file:
+        for level, side in enumerate(sides):
+            extra = {"subifds": LEVELS - 1} if level == 0 else {"subfiletype": 1}
+            file.write(
+                (tile for _ in range((-(-side // TILE)) ** 2)),
+                shape=(side, side), dtype="uint8", tile=(TILE, TILE), photometric="minisblack",
+                metadata={"axes": "YX", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25}
+                if level == 0 else None, **extra,
+            )  # fmt: skip
+    store = folder / "big.ome.zarr"
+    group = zarr.open_group(store, mode="w")
+    datasets = []
+    for level, side in enumerate(sides):
+        array = group.create_array(str(level), shape=(side, side), chunks=(TILE, TILE), dtype="u1")
+        array[: 2 * TILE, : 2 * TILE] = np.tile(tile, (2, 2))[:side, :side]
+        scale = {"type": "scale", "scale": [0.25 * 2**level] * 2}
+        datasets.append({"path": str(level), "coordinateTransformations": [scale]})
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+    return [tiff, store]
+
+
+def measure(path: str) -> None:
+    """Open one and say what it took."""
+    import dask.array  # noqa: F401 - what the window has loaded anyway
+    import tifffile  # noqa: F401
+    import zarr  # noqa: F401
+
+    from napari_cellama.io.images import open_images
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    start = time.perf_counter()
+    (image,) = open_images(path)
+    opened = time.perf_counter() - start
+    image.read(slice(0, SIDE), slice(0, SIDE), len(image.levels) - 1)
+    image.read(slice(0, 1200), slice(0, 1600))
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    whole = SIDE**2 / 1e6
+    print(f"{Path(path).name:<14} opened in {opened:.2f} s, with two views read {seconds:.2f} s; "
+          f"{peak - before:.0f} MB more than before ({before:.0f} MB), "
+          f"{(peak - before) / whole:.1%} of its pixels")  # fmt: skip
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        return measure(sys.argv[1])
+    print(f"{SIDE:,} x {SIDE:,} pixels, {LEVELS} levels, {os.cpu_count()} cores")
+    with tempfile.TemporaryDirectory() as folder:
+        for path in write(Path(folder)):
+            subprocess.run([sys.executable, __file__, str(path)], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The command ``napari-cellama qc``: judge a section's cells, flag them and report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_cellama.core.events import Notice, Progress
+from napari_cellama.errors import UserError
+
+
+def qc(
+    input: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN", help="The section: .h5ad, or .zarr of an AnnData.", readable=False
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT", help="Where to write all of it: .h5ad or .zarr.", readable=False
+        ),
+    ],
+    *,
+    thresholds: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", readable=False, help="The limits; else the defaults."),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(help="The image to read, e.g. hires; 'none' reads none."),
+    ] = None,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A channel to measure; repeatable."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html", readable=False, help="The report; else beside OUT as OUT.qc.html."
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace OUT and the report if they exist.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Flag cells of poor quality, write them with their reasons, and report on it in HTML."""
+    from napari_cellama import qc_api
+    from napari_cellama.io.readers import check_readable, read
+    from napari_cellama.io.writers import check_storable, check_writable, write
+    from napari_cellama.progress import ProgressReport
+
+    limits = qc_api.as_thresholds(thresholds)
+    page = report or output.with_name(f"{output.name}.qc.html")
+    check_readable(input)
+    check_writable(output, overwrite)
+    _check_page(page, overwrite)
+    with ProgressReport(enabled=not quiet) as shown:
+
+        def on_event(event: Progress | Notice) -> None:
+            if isinstance(event, Progress):
+                shown.show(event)
+            else:
+                shown.message(f"Note: {event.text}")
+
+        shown.stage("Reading", note=input.name)
+        adata = read(input)
+        check_storable(adata, output)
+        channels = tuple(channel) if channel else None
+        result = qc_api.find_faults(adata, on_event, image=image, channels=channels)
+        result.apply(adata, limits)
+        write(adata, output, overwrite=overwrite)
+        qc_api.write_report(adata, result, limits, page, title=input.stem)
+    if not quiet:
+        failed = int((~adata.obs["qc_pass"]).sum())
+        share = failed / max(adata.n_obs, 1)
+        print(
+            f"{failed:,} of {adata.n_obs:,} cells ({share:.1%}) fail; written to {output}, "
+            f"report in {page}"
+        )
+
+
+def _check_page(page: Path, overwrite: bool) -> None:
+    """Refuse a report that could not be written, before the work."""
+    if not page.parent.is_dir():
+        raise UserError(f"There is no folder {page.parent} for the report; make it first.")
+    if page.is_dir() or (page.exists() and not overwrite):
+        raise UserError(f"The report {page} exists already; give another name or --overwrite.")

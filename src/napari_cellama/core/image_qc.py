@@ -1,0 +1,276 @@
+"""Quality control by the image: what the pixels around every cell say, computed tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from napari_cellama.core.events import CancelToken, Progress
+from napari_cellama.core.expectation import log2_excess
+from napari_cellama.core.graph import median_neighbor_distance
+from napari_cellama.core.image_tiles import Measured, Reading, measure, shrunk, signals_of
+from napari_cellama.core.section_image import SectionImage
+from napari_cellama.core.tissue_mask import detect_tissue, edge_distance, tissue_share
+from napari_cellama.errors import UserError, unknown_name
+
+#: Half a window's width, in median distances to the nearest cell.
+_WINDOW = 0.75
+#: Names of channels that show nuclei.
+_NUCLEAR = ("dapi", "hoechst", "nuclei", "nuclear", "nucleus", "dna", "draq5", "sytox")
+#: Patches and their width in pixels that white level, light and nuclei are judged by.
+_PATCHES, _PATCH = 48, 192
+#: How far nuclei are smeared to see tissue between them, in half windows.
+_SMEAR = 0.6
+#: Below this share of tissue a window is not corrected any further.
+_LEAST_TISSUE = 0.3
+
+
+@dataclass(frozen=True)
+class ImageQC:
+    """What an image says about each cell.
+
+    Attributes
+    ----------
+    table
+        One row a cell: ``signal`` (optical density of a bright-field image, else light),
+        ``sharpness`` (root mean square gradient of fine structure, times its
+        ratio to that of broad structure), ``signal_excess`` and
+        ``sharpness_excess`` (log2 of the ratio to what the cells around let expect: 1 is twice
+        as much, -1 half), ``saturation`` (share of
+        clipped pixels), ``nuclear`` (share of pixels that show a nucleus; NaN where no channel
+        shows nuclei), ``edge_distance`` (into the tissue, in the coordinates' unit). NaN for
+        cells outside the image. Of further channels: ``signal (name)`` and so on.
+    tissue
+        (rows, columns) bool, coarse: where there is tissue.
+    tissue_pixel
+        The size of a pixel of ``tissue``, in the coordinates' unit.
+    radius
+        Half the width of a cell's window, in the coordinates' unit.
+    bright
+        Whether the image was taken for a bright-field image.
+    """
+
+    table: pd.DataFrame
+    tissue: np.ndarray
+    tissue_pixel: float
+    radius: float
+    bright: bool
+
+
+def image_metrics(
+    image: SectionImage,
+    xy: np.ndarray,
+    *,
+    types: np.ndarray | None = None,
+    channels: tuple[str, ...] | None = None,
+    radius: float | None = None,
+    spot_diameter: float | None = None,
+    cancel: CancelToken | None = None,
+) -> Generator[Progress, None, ImageQC]:
+    """Measure the pixels around every cell, yielding how far it is.
+
+    Parameters
+    ----------
+    image
+        The image, in memory or on disk; read once, in tiles.
+    xy
+        (n, 2) the cells' positions; NaN where a cell has none.
+    types
+        (n,) int codes of the cells' types (-1 for none), if they are known: they tell what the
+        image should show.
+    channels
+        Names of the channels to measure, the first of which the ratios are about. By default all
+        of a coloured image together, else the nuclear stain and, without one, the first channel.
+    radius
+        Half the width of a cell's window, in the coordinates' unit; by default 0.75 times the
+        median distance to the nearest cell.
+    spot_diameter
+        Of spots: the window is one spot where spots leave room between them.
+    cancel
+        Checked between tiles.
+
+    Returns
+    -------
+    ImageQC
+
+    Raises
+    ------
+    UserError
+        When the image cannot be read, there is no such channel, or no cell lies on the image.
+    Cancelled
+        When the token says so.
+    """
+    cancel = cancel or CancelToken()
+    yield Progress("Image", note=image.name)
+    xy = np.asarray(xy, np.float64)[:, :2]
+    radius, reach = (radius, 4 * radius) if radius else _window(xy, spot_diameter)
+    reading = _reading(image, xy, channels, radius)
+    places = image.locate(xy, reading.level)
+    inside = ((places >= 0) & (places < image.shape_of(reading.level))).all(axis=1)
+    if not inside.any():
+        raise UserError(
+            f"No cell lies on the image {image.name!r}: the positions do not fit it; align it "
+            "first (scale factor, landmarks or typed values)."
+        )
+    reading = _with_nuclei(reading, places[inside])
+    steps = measure(reading, places, cancel)
+    for done, total, found in steps:  # noqa: B007 - of the last step
+        yield Progress("Image", done, total, "tiles", image.name)
+    return _judged(reading, found, xy, places, types, radius, reach)
+
+
+def _window(xy: np.ndarray, spot_diameter: float | None) -> tuple[float, float]:
+    """Return half the width of a window, and how far away cells share its faults."""
+    distance = median_neighbor_distance(xy)
+    if not np.isfinite(distance) or distance <= 0:
+        distance = (spot_diameter or 20.0) / 2 / _WINDOW
+    radius = _WINDOW * distance
+    if spot_diameter is not None and spot_diameter < radius:
+        # Spots with room between them: each is a place of its own.
+        return spot_diameter / 2, spot_diameter
+    return radius, 4 * radius
+
+
+def _reading(
+    image: SectionImage, xy: np.ndarray, channels: tuple[str, ...] | None, radius: float
+) -> Reading:
+    """Decide which pixels to read and what their values mean."""
+    picked = _picked(image, channels)
+    level = image.level_for(radius / 6)
+    pixel = image.pixel_size * float(image.zoom_of(level).mean())
+    places = image.locate(xy, level)
+    sample = _sample(image, level, picked, places)
+    top = _top(image.dtype, float(sample.max(initial=0)))
+    bright = image.rgb and _is_bright(sample, top)
+    scale = top
+    if not image.rgb and image.dtype.kind != "u":
+        scale = float(np.quantile(sample, 0.995)) or 1.0
+    nuclear = next((i for i, c in enumerate(picked) if _is_nuclear(image.channels[c])), None)
+    if bright or (image.n_channels == 1 and _is_nuclear(image.name)):
+        nuclear = 0
+    return Reading(image, picked, bright, top, scale or 1.0, radius / pixel, level, nuclear)
+
+
+def _picked(image: SectionImage, channels: tuple[str, ...] | None) -> tuple[int, ...]:
+    """Return which channels to measure."""
+    if image.rgb:
+        return (0, 1, 2)
+    if channels is None:
+        nuclear = [i for i, name in enumerate(image.channels) if _is_nuclear(name)]
+        return (nuclear[0] if nuclear else 0,)
+    for name in channels:
+        if name not in image.channels:
+            raise unknown_name("channel", name, image.channels)
+    return tuple(image.channels.index(name) for name in channels)
+
+
+def _is_nuclear(name: str) -> bool:
+    return any(word in name.lower() for word in _NUCLEAR)
+
+
+def _top(dtype: np.dtype, largest: float) -> float:
+    """Return the value at which pixels are clipped: the type's, or the camera's in 16 bits."""
+    if dtype.kind == "b":
+        return np.inf
+    if dtype.kind in "ui":
+        full = float(np.iinfo(dtype).max)
+        if dtype.itemsize == 1:
+            return full
+        # 10, 12 and 14 bits are kept in 16: the smallest that holds what was seen.
+        return next((b for b in (1023.0, 4095.0, 16383.0) if largest <= b), min(full, 65535.0))
+    if largest <= 1:
+        return 1.0
+    return 255.0 if largest <= 255 else max(largest, 1.0)
+
+
+def _is_bright(sample: np.ndarray, top: float) -> bool:
+    """Whether a coloured image shows dark stains on a bright ground.
+
+    Most of it is bright, or it is purple and pink: both common stains take green away.
+    """
+    red, green, blue = (float(np.median(sample[:, i])) for i in range(3))
+    return (red + green + blue) / 3 > 0.5 * top or green < 0.97 * min(red, blue)
+
+
+def _sample(
+    image: SectionImage, level: int, channels: tuple[int, ...], places: np.ndarray
+) -> np.ndarray:
+    """Return (m, channels) float32: pixels of patches around some cells, always the same."""
+    height, width = image.shape_of(level)
+    inside = ((places >= 0) & (places < (height, width))).all(axis=1)
+    centres = places[inside] if inside.any() else np.array([[height / 2, width / 2]])
+    chosen = np.random.default_rng(0).choice(len(centres), min(_PATCHES, len(centres)), False)
+    patches = []
+    for row, column in np.maximum(centres[chosen].astype(int) - _PATCH // 2, 0):
+        rows, columns = slice(row, row + _PATCH), slice(column, column + _PATCH)
+        pixels = image.read(rows, columns, level, channels)
+        patches.append(pixels.reshape(-1, pixels.shape[-1]).astype(np.float32))
+    sample = np.concatenate(patches)
+    return sample[np.isfinite(sample).all(axis=1)]
+
+
+def _with_nuclei(reading: Reading, places: np.ndarray) -> Reading:
+    """Find from where on pixels show a nucleus (Otsu's threshold)."""
+    if reading.nuclear is None:
+        return reading
+    from skimage.filters import threshold_otsu
+
+    chosen = np.random.default_rng(1).choice(len(places), min(_PATCHES, len(places)), False)
+    values = []
+    for row, column in np.maximum(places[chosen].astype(int) - _PATCH // 2, 0):
+        rows, columns = slice(row, row + _PATCH), slice(column, column + _PATCH)
+        pixels = reading.image.read(rows, columns, reading.level, reading.channels)
+        nuclear = signals_of(reading, shrunk(pixels, reading.shrink))[2]
+        values.append(nuclear.ravel())
+    joined = np.concatenate(values)
+    flat = float(np.ptp(joined)) <= 0
+    return reading.with_nuclei(np.inf if flat else float(threshold_otsu(joined)))
+
+
+def _sharpness(found: Measured, number: int) -> np.ndarray:
+    """Return the gradient of fine structure, times what share it has in that of broad structure.
+
+    A gradient alone would call low contrast a blur; a blur takes fine structure more than broad.
+    """
+    fine, broad = found.fine[:, number], found.broad[:, number]
+    usual = float(np.nanmedian(broad)) if np.isfinite(broad).any() else 0.0
+    return fine * fine / (broad + 0.02 * usual + 1e-9)
+
+
+def _judged(
+    reading: Reading,
+    found: Measured,
+    xy: np.ndarray,
+    places: np.ndarray,
+    types: np.ndarray | None,
+    radius: float,
+    reach: float,
+) -> ImageQC:
+    """Compare what was measured with what was to be expected, and find the tissue."""
+    signal, sharp = found.signal[:, 0], _sharpness(found, 0)
+    pixel = reading.image.pixel_size * float(reading.image.zoom_of(reading.level).mean())
+    coarse_pixel = pixel * found.step
+    usual = float(np.nanmedian(signal))
+    mask = detect_tissue(found.coarse, usual, _SMEAR * radius / coarse_pixel)
+    on_mask = places / found.step
+    # At an edge part of the window is glass; what is judged is the tissue's share of it.
+    share = np.maximum(tissue_share(mask, on_mask, radius / coarse_pixel), _LEAST_TISSUE)
+    columns = {
+        "signal": signal,
+        "sharpness": sharp,
+        "signal_excess": log2_excess(signal / share, xy, radius, types, reach),
+        "sharpness_excess": log2_excess(sharp / np.sqrt(share), xy, radius, types, reach),
+        "saturation": found.clipped[:, 0],
+        "nuclear": found.nuclear,
+        "edge_distance": edge_distance(mask, on_mask, coarse_pixel),
+    }
+    for number in range(1, reading.n_signals):
+        name = reading.image.channels[reading.channels[number]]
+        columns[f"signal ({name})"] = found.signal[:, number]
+        columns[f"sharpness ({name})"] = _sharpness(found, number)
+        columns[f"saturation ({name})"] = found.clipped[:, number]
+    table = pd.DataFrame(columns)
+    return ImageQC(table, mask, coarse_pixel, radius, reading.bright)

@@ -1,0 +1,100 @@
+"""The images that an AnnData carries in ``uns['spatial']`` (squidpy's convention)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_cellama.core.section_image import SectionImage
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+#: Below this share of the cells on it, an image is another place's or wrongly scaled.
+FITS = 0.5
+
+
+def images_of(adata: AnnData) -> dict[str, list[SectionImage]]:
+    """Return the images of ``uns['spatial']``, by library, finest first.
+
+    ``coordinate * tissue_{name}_scalef = pixel``; an image without a scale factor is taken to
+    have the coordinates' own pixels. Entries that are no pictures (a file's name, as some Space
+    Ranger readers leave) are passed over.
+    """
+    libraries = adata.uns.get("spatial")
+    found: dict[str, list[SectionImage]] = {}
+    for library, entry in libraries.items() if isinstance(libraries, Mapping) else ():
+        stored = entry.get("images") if isinstance(entry, Mapping) else None
+        factors = (entry.get("scalefactors") if isinstance(entry, Mapping) else None) or {}
+        images = []
+        for name, pixels in stored.items() if isinstance(stored, Mapping) else ():
+            image = _section_image(str(name), pixels, _factor(factors, name))
+            if image is not None:
+                images.append(image)
+        found[str(library)] = sorted(images, key=lambda image: image.pixel_size)
+    return found
+
+
+def spot_diameter(adata: AnnData, library: str) -> float | None:
+    """Return the diameter of a library's spots, in the coordinates' unit, if it is stated."""
+    try:
+        stated = adata.uns["spatial"][library]["scalefactors"]["spot_diameter_fullres"]
+        diameter = float(stated)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return diameter if diameter > 0 else None
+
+
+def share_inside(image: SectionImage, xy: np.ndarray) -> float:
+    """Return what share of the positions (n, 2) lies on an image; those with a NaN do not count."""
+    known = np.isfinite(xy).all(axis=1)
+    if not known.any():
+        return 0.0
+    places = image.locate(xy[known])
+    return float(((places >= 0) & (places < image.shape)).all(axis=1).mean())
+
+
+def image_to_judge(images: list[SectionImage], xy: np.ndarray) -> SectionImage | None:
+    """Return the image that quality control reads by default: coloured, fine, with the cells on it.
+
+    Coloured, because a stained section shows tissue that a nuclear stain leaves dark.
+    """
+    fitting = [image for image in images if share_inside(image, xy) >= FITS]
+    return min(fitting, key=lambda image: (not image.rgb, image.pixel_size), default=None)
+
+
+def misfit(image: SectionImage, xy: np.ndarray) -> str:
+    """Say in numbers that the cells do not lie on an image; "" where they do."""
+    share = share_inside(image, xy)
+    if share >= 0.95:
+        return ""
+    places = image.locate(xy[np.isfinite(xy).all(axis=1)])
+    if not len(places):
+        return ""
+    (height, width), (low, high) = image.shape, (places.min(axis=0), places.max(axis=0))
+    return (
+        f"Only {share:.0%} of the cells lie on the image {image.name!r}: it is {width:,} x "
+        f"{height:,} pixels, but by its scale the cells reach from ({low[1]:,.0f}, {low[0]:,.0f}) "
+        f"to ({high[1]:,.0f}, {high[0]:,.0f}); its scale factor or aspect may be another's."
+    )
+
+
+def _factor(factors: Any, name: Any) -> float:
+    try:
+        factor = float(factors.get(f"tissue_{name}_scalef", 1.0))
+    except (AttributeError, TypeError, ValueError):
+        return 1.0
+    return factor if factor > 0 and np.isfinite(factor) else 1.0
+
+
+def _section_image(name: str, pixels: Any, factor: float) -> SectionImage | None:
+    if not hasattr(pixels, "ndim") or pixels.ndim not in (2, 3) or pixels.dtype.kind not in "buif":
+        return None
+    if min(pixels.shape[:2]) == 0:
+        return None
+    to_pixels = np.array([[factor, 0.0, 0.0], [0.0, factor, 0.0]])
+    if pixels.ndim == 2:
+        return SectionImage(name, (pixels,), "yx", to_pixels)
+    return SectionImage(name, (pixels,), "yxc", to_pixels, rgb=pixels.shape[2] in (3, 4))

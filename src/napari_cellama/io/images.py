@@ -1,0 +1,350 @@
+"""Images on disk as :class:`SectionImage`: pyramids stay there and are read where they are seen."""
+
+from __future__ import annotations
+
+import re
+import warnings
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from napari_cellama.core.section_image import Axes, SectionImage
+from napari_cellama.errors import UserError
+
+#: Suffixes of single pictures, read whole.
+_PICTURES = (".png", ".jpg", ".jpeg")
+_UNKNOWN_SIZE = "does not say how large its pixels are; align it."
+#: Micrometres of a unit, as OME names it.
+_MICROMETRES = {
+    "µm": 1.0, "um": 1.0, "micrometer": 1.0, "micrometre": 1.0, "micron": 1.0,
+    "nm": 1e-3, "nanometer": 1e-3, "mm": 1e3, "millimeter": 1e3, "cm": 1e4, "m": 1e6,
+}  # fmt: skip
+
+
+def open_images(path: str | Path) -> list[SectionImage]:
+    """Open the images at a path, reading no more than it takes to know what they are.
+
+    Parameters
+    ----------
+    path
+        A TIFF, OME-TIFF, PNG or JPEG file, or the folder of an OME-Zarr or of a SpatialData
+        store, whose images and labels are all opened.
+
+    Returns
+    -------
+    list of SectionImage
+        ``to_pixels`` is by the pixel size in micrometres where the file states it (of SpatialData
+        by the transformation to "global"); else one pixel is one unit.
+
+    Raises
+    ------
+    UserError
+        When there is nothing, or something else, at ``path``, or it cannot be read.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise UserError(f"There is no image {path}; check its name and folder.")
+    name = re.sub(r"(\.ome)?\.(tiff?|zarr)$|\.\w+$", "", path.name, flags=re.IGNORECASE)
+    with _readable_errors(path):
+        if path.is_dir():
+            return _open_folder(path, name)
+        if path.suffix.lower() in (".tif", ".tiff"):
+            return [_open_tiff(path, name)]
+        if path.suffix.lower() in _PICTURES:
+            return [_open_picture(path, name)]
+    raise UserError(
+        f"{path} is no image that can be opened; give a TIFF, OME-TIFF, OME-Zarr, SpatialData, "
+        "PNG or JPEG."
+    )
+
+
+@contextmanager
+def _readable_errors(path: Path) -> Iterator[None]:
+    """Turn what a broken image makes the libraries raise into one sentence."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of libraries about old formats and large pictures
+            yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160].rstrip(".") or type(error).__name__
+        raise UserError(f"The image {path} cannot be read: {reason}.") from error
+
+
+def aligned(image: SectionImage, to_pixels: np.ndarray) -> SectionImage:
+    """Return an image with another transform; that its file states none no longer matters."""
+    notices = tuple(text for text in image.notices if not text.endswith(_UNKNOWN_SIZE))
+    return replace(image, to_pixels=np.asarray(to_pixels, float), notices=notices)
+
+
+def _scaled(image: SectionImage, pixel_size: tuple[float, float] | None) -> SectionImage:
+    """Return an image aligned by the (y, x) size of its pixels, if that is known."""
+    if pixel_size is None or not all(size > 0 and np.isfinite(size) for size in pixel_size):
+        text = f"The image {image.name!r} {_UNKNOWN_SIZE}"
+        return replace(image, notices=(*image.notices, text))
+    y, x = pixel_size
+    return replace(image, to_pixels=np.array([[1 / x, 0.0, 0.0], [0.0, 1 / y, 0.0]]))
+
+
+def _same_extent(levels: list[Any], axes: Axes, name: str) -> tuple[list[Any], list[str]]:
+    """Leave out levels of another aspect than the finest: they are other pictures."""
+    y, x = axes.index("y"), axes.index("x")
+    kept, notices = [levels[0]], []
+    for number, level in enumerate(levels[1:], start=1):
+        ratio = (levels[0].shape[y] / level.shape[y]) / (levels[0].shape[x] / level.shape[x])
+        if abs(ratio - 1) < 0.05 and level.shape[y] < kept[-1].shape[y]:
+            kept.append(level)
+        else:
+            notices.append(
+                f"Level {number} of the image {name!r} is {level.shape[x]:,} x "
+                f"{level.shape[y]:,} pixels, which does not fit {levels[0].shape[x]:,} x "
+                f"{levels[0].shape[y]:,}; it is left out."
+            )
+    return kept, notices
+
+
+# ---- pictures
+
+
+def _open_picture(path: Path, name: str) -> SectionImage:
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        if picture.mode not in ("L", "RGB", "RGBA", "I;16", "I", "F"):
+            picture = picture.convert("RGBA" if "A" in picture.mode else "RGB")
+        pixels = np.asarray(picture)
+    colored = pixels.ndim == 3
+    return _scaled(SectionImage(name, (pixels,), "yxc" if colored else "yx", rgb=colored), None)
+
+
+# ---- TIFF
+
+
+def _open_tiff(path: Path, name: str) -> SectionImage:
+    import dask.array as da
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        described = file.ome_metadata if file.is_ome else None
+        levels, notices = [], []
+        for number, level in enumerate(series.levels):
+            try:
+                levels.append(da.from_zarr(_array_of(level.aszarr())))
+            except Exception as error:
+                if number == 0:
+                    raise
+                notices.append(f"Level {number} of the image {name!r} cannot be read ({error}).")
+        samples = series.axes.endswith("S")
+        tags = file.pages[0].tags
+        resolution = None if described else _tiff_pixel(tags)
+    levels = [_planes(level, series.axes) for level in levels]
+    axes: Axes = "yxc" if samples else ("cyx" if levels[0].ndim == 3 else "yx")
+    levels, said = _same_extent(levels, axes, name)
+    stated = _ome(described) if described else {}
+    n = 1 if axes == "yx" else levels[0].shape[axes.index("c")]
+    names, colors = stated.get("names", ()), stated.get("colors", ())
+    image = SectionImage(
+        name,
+        tuple(levels),
+        axes,
+        rgb=samples and n in (3, 4),
+        channels=tuple(names) if len(names) == n and not samples else (),
+        colors=tuple(colors) if len(colors) == n and not samples else (),
+        notices=(*notices, *said),
+    )
+    return _scaled(image, stated.get("pixel") or resolution)
+
+
+def _array_of(store: Any) -> Any:
+    """Return the zarr array of one of tifffile's levels."""
+    import zarr
+
+    found = zarr.open(store, mode="r")
+    array = found["0"] if hasattr(found, "keys") else found
+    # The file stays open while somebody may still read from it, and no longer.
+    weakref.finalize(array, store.close)
+    return array
+
+
+def _planes(level: Any, axes: str) -> Any:
+    """Return a level as (channels, y, x), (y, x, samples) or (y, x): the first of all else.
+
+    Of a stack the middle plane is taken.
+    """
+    letters = list(axes)
+    for letter in list(letters):
+        if letter in "YXS" or (letter in "CIQ" and letters.count(letter) == 1):
+            continue
+        at = letters.index(letter)
+        level = level.take(level.shape[at] // 2 if letter == "Z" else 0, axis=at)
+        letters.pop(at)
+    if "S" in letters and len(letters) == 4:
+        level, letters = level[0], letters[1:]
+    if letters and letters[0] == "S":  # planar colours
+        level = level.transpose(1, 2, 0)
+    return level
+
+
+def _tiff_pixel(tags: Any) -> tuple[float, float] | None:
+    """Return the (y, x) size of a pixel in micrometres that a plain TIFF states, if it does."""
+    unit = {2: 25_400.0, 3: 10_000.0}.get(int(tags["ResolutionUnit"].value)) if (
+        "ResolutionUnit" in tags and "XResolution" in tags and "YResolution" in tags
+    ) else None  # fmt: skip
+    if unit is None:
+        return None
+    per = [tags[key].value for key in ("YResolution", "XResolution")]
+    sizes = [unit * below / above if above else 0.0 for above, below in per]
+    # 72 or 96 dots per inch are what programs write that know nothing.
+    return (sizes[0], sizes[1]) if min(sizes) > 0 and max(sizes) < 200 else None
+
+
+def _ome(text: str) -> dict[str, Any]:
+    """Return what an OME-XML says of the first image: pixel size, channels' names and colours."""
+    root = ElementTree.fromstring(text)
+    space = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
+    pixels = root.find(f".//{space}Pixels")
+    if pixels is None:
+        return {}
+    channels = pixels.findall(f"{space}Channel")
+    names = [c.get("Name") or f"channel {i}" for i, c in enumerate(channels, start=1)]
+    colors = [_ome_color(c.get("Color")) for c in channels]
+    found: dict[str, Any] = {"names": names, "colors": colors}
+    try:
+        sizes = [
+            float(pixels.get(f"PhysicalSize{axis}"))
+            * _MICROMETRES[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
+            for axis in "YX"
+        ]
+        found["pixel"] = tuple(sizes)
+    except (KeyError, TypeError, ValueError):
+        pass
+    return found
+
+
+def _ome_color(text: str | None) -> str:
+    """Return ``#rrggbb`` of OME's signed RGBA number; "" for none."""
+    if text is None:
+        return ""
+    return f"#{(int(text) & 0xFFFFFFFF) >> 8:06x}"
+
+
+# ---- OME-Zarr and SpatialData
+
+
+def _open_folder(path: Path, name: str) -> list[SectionImage]:
+    import zarr
+
+    try:
+        group = zarr.open_group(path, mode="r")
+    except Exception:
+        raise UserError(
+            f"The folder {path} is no OME-Zarr and no SpatialData store; give one of them."
+        ) from None
+    attributes = dict(group.attrs)
+    stated = attributes.get("ome", attributes)
+    if "multiscales" not in stated and ("images" in group or "labels" in group):
+        return _open_spatialdata(path)
+    if "multiscales" not in stated:
+        raise UserError(f"The zarr store {path} holds no image; give an OME-Zarr.")
+    return [_open_ome_zarr(group, stated, name)]
+
+
+def _open_ome_zarr(group: Any, stated: dict[str, Any], name: str) -> SectionImage:
+    import dask.array as da
+
+    scales = stated["multiscales"][0]
+    letters = [axis["name"] if isinstance(axis, dict) else axis for axis in scales.get("axes", ())]
+    letters = letters or list("tczyx")
+    levels, notices = [], []
+    for number, data in enumerate(scales["datasets"]):
+        try:
+            levels.append(da.from_zarr(group[data["path"]]))
+        except Exception:
+            if number == 0:
+                raise UserError(
+                    f"The full resolution of the image {name!r} is missing; copy it anew."
+                ) from None
+            notices.append(f"Level {number} of the image {name!r} is missing; it does without.")
+    axes_text = "".join(letters).upper()
+    levels = [_planes(level, axes_text) for level in levels]
+    axes: Axes = "cyx" if levels[0].ndim == 3 else "yx"
+    levels, said = _same_extent(levels, axes, name)
+    n = 1 if axes == "yx" else levels[0].shape[0]
+    channels = stated.get("omero", {}).get("channels", ())
+    names = tuple(str(c.get("label", f"channel {i}")) for i, c in enumerate(channels, start=1))
+    colors = tuple("#" + str(c["color"])[:6].lower() if c.get("color") else "" for c in channels)
+    image = SectionImage(
+        name,
+        tuple(levels),
+        axes,
+        channels=names if len(names) == n else (),
+        colors=colors if len(colors) == n else (),
+        notices=(*notices, *said),
+    )
+    return _scaled(image, _zarr_pixel(scales, letters))
+
+
+def _zarr_pixel(scales: dict[str, Any], letters: list[str]) -> tuple[float, float] | None:
+    """Return the (y, x) size of a pixel in micrometres that an OME-Zarr states, if it does."""
+    size = {"y": 1.0, "x": 1.0}
+    given = False
+    for transforms in (
+        scales["datasets"][0].get("coordinateTransformations", ()),
+        scales.get("coordinateTransformations", ()),
+    ):
+        for one in transforms:
+            if one.get("type") == "scale":
+                for axis in "yx":
+                    size[axis] *= float(one["scale"][letters.index(axis)])
+                given = True
+    axes = {axis.get("name"): axis for axis in scales.get("axes", ()) if isinstance(axis, dict)}
+    units = [axes.get(axis, {}).get("unit") for axis in "yx"]
+    if not given or any(unit not in _MICROMETRES for unit in units):
+        return None
+    y, x = (size[axis] * _MICROMETRES[unit] for axis, unit in zip("yx", units, strict=True))
+    return y, x
+
+
+def _open_spatialdata(path: Path) -> list[SectionImage]:
+    import spatialdata
+    from spatialdata.transformations import get_transformation
+
+    data = spatialdata.read_zarr(path, selection=("images", "labels"))
+    found = []
+    for kind, elements in (("image", data.images), ("labels", data.labels)):
+        for name, element in elements.items():
+            levels = _spatialdata_levels(element)
+            transforms = get_transformation(element, get_all=True)
+            chosen = transforms.get("global") or next(iter(transforms.values()))
+            to_world = chosen.to_affine_matrix(input_axes=("x", "y"), output_axes=("x", "y"))
+            channels: tuple[str, ...] = ()
+            if kind == "image":
+                channels = tuple(str(c) for c in np.asarray(levels[0].coords["c"].values))
+            coloured = kind == "image" and set(channels) in ({"r", "g", "b"}, {"r", "g", "b", "a"})
+            image = SectionImage(
+                str(name),
+                tuple(level.data for level in levels),
+                "cyx" if kind == "image" else "yx",
+                np.linalg.inv(to_world)[:2],
+                rgb=coloured,
+                channels=channels,
+            )
+            found.append(image)
+    if not found:
+        raise UserError(f"The SpatialData store {path} holds no images and no labels.")
+    return found
+
+
+def _spatialdata_levels(element: Any) -> list[Any]:
+    """Return the levels of an element of one or several scales, the finest first."""
+    if not hasattr(element, "children"):
+        return [element]
+    return [next(iter(scale.ds.data_vars.values())) for scale in element.children.values()]

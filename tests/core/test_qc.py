@@ -1,0 +1,180 @@
+"""Quality control: metrics, limits, flags with reasons, and niches that are faults."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_cellama.core.events import Notice
+from napari_cellama.core.niche_faults import niche_aucs, suspicious_niches
+from napari_cellama.core.qc import judge
+from napari_cellama.core.qc_thresholds import Limit, Thresholds, failing, flags, reasons
+from napari_cellama.errors import UserError
+from napari_cellama.sample import tissue
+
+
+def finished(steps):
+    """Return a generator's events and its value."""
+    events = []
+    while True:
+        try:
+            events.append(next(steps))
+        except StopIteration as end:
+            return events, end.value
+
+
+@pytest.fixture(scope="module")
+def judged():
+    adata = tissue(5000, seed=2)
+    return adata, finished(judge(adata))[1]
+
+
+def test_cell_metrics_are_what_they_say(judged):
+    adata, found = judged
+    counts = adata.X.toarray()
+    np.testing.assert_allclose(found.table["qc_total_counts"], counts.sum(axis=1))
+    genes = (counts > 0).sum(axis=1)
+    np.testing.assert_array_equal(found.table["qc_n_genes"], genes)
+    np.testing.assert_allclose(found.table["qc_sentence_share"], np.minimum(genes / 16, 1))
+    xy = adata.obsm["spatial"].astype(float)
+    apart = np.sort(np.hypot(*(xy[17] - xy).T))[1:6]
+    assert found.table["qc_neighbor_distance"].iloc[17] == pytest.approx(apart.mean())
+    assert "qc_pct_mito" not in found.table
+    assert "qc_area" not in found.table
+
+
+def test_mitochondria_controls_and_area_are_found_by_name():
+    adata = tissue(600, images=False)
+    names = list(adata.var_names)
+    names[:3] = ["MT-CO1", "mt-nd1", "NegControlProbe_0004"]
+    adata.var_names = names
+    adata.obs["cell_area"] = np.arange(600.0)
+    table = finished(judge(adata))[1].table
+    counts = adata.X.toarray()
+    total = counts.sum(axis=1)
+    np.testing.assert_allclose(table["qc_pct_mito"], 100 * counts[:, :2].sum(1) / total, rtol=1e-5)
+    np.testing.assert_allclose(table["qc_pct_control"], 100 * counts[:, 2] / total, rtol=1e-5)
+    np.testing.assert_array_equal(table["qc_area"], np.arange(600.0))
+
+
+def test_limits_by_mad_are_each_sections_own_where_asked():
+    values = np.r_[np.arange(100.0), 1000 + np.arange(100.0), np.nan]
+    section = np.r_[np.zeros(100), np.ones(101)].astype(int)
+    limit = Limit(metric="qc_local_density", low=1, unit="mad")
+    assert not failing(limit, values, section)[0].any()
+    own = limit.model_copy(update={"per_section": True})
+    low = failing(own, values, section)[0]
+    width = 1.4826 * 25
+    np.testing.assert_array_equal(np.flatnonzero(low[:100]), np.arange(int(49.5 - width) + 1))
+    assert low[100:].sum() == low[:100].sum()
+    assert not low[-1]
+
+
+def test_counts_are_judged_on_a_logarithmic_scale():
+    values = np.exp(np.random.default_rng(0).normal(5, 1, 2000))
+    low, high = Limit(metric="qc_total_counts", low=2, high=2, unit="mad").resolved(values)
+    assert np.log(low) == pytest.approx(3, abs=0.15)
+    assert np.log(high) == pytest.approx(7, abs=0.15)
+
+
+def test_thresholds_survive_json_and_refuse_what_cannot_be():
+    thresholds = Thresholds().replace(Limit(metric="qc_area", low=20.0, high=300.0))
+    assert Thresholds.from_json(thresholds.to_json()) == thresholds
+    assert thresholds.of("qc_area").high == 300
+    assert thresholds.replace(Limit(metric="qc_area")) == Thresholds()
+    for text, words in (
+        ("{", "not valid JSON"),
+        ("[]", "must be a JSON object"),
+        ('{"limits": [{"metric": "qc_aera"}]}', "did you mean 'qc_area'"),
+        ('{"limits": [{"metric": "qc_area", "low": 5, "high": 2}]}', "low 5 is above high 2"),
+        ('{"limits": [{"metric": "qc_area"}, {"metric": "qc_area"}]}', "more than one limit"),
+        ('{"limits": [{"metric": "qc_area", "low": -1, "unit": "mad"}]}', "counted from 0"),
+    ):
+        with pytest.raises(UserError, match=words):
+            Thresholds.from_json(text)
+
+
+def test_a_cell_can_fail_for_several_reasons():
+    table = pd.DataFrame({"qc_total_counts": [5.0, 500, 5], "qc_area": [1.0, 50, 50]})
+    limits = (Limit(metric="qc_total_counts", low=10), Limit(metric="qc_area", low=5))
+    why = reasons(flags(table, Thresholds(limits=limits)))
+    assert why.tolist() == ["low counts; small area", "", "low counts"]
+
+
+def test_nothing_is_deleted_and_all_is_written(judged):
+    adata, found = judged
+    before = adata.obs.columns.tolist()
+    written = adata.copy()
+    thresholds = Thresholds()
+    slots = found.apply(written, thresholds, by_hand={3: "debris", 4: ""})
+    assert written.n_obs == adata.n_obs
+    assert written.obs[before].equals(adata.obs)
+    assert {"obs/qc_pass", "obs/qc_reason", "obs/qc_n_genes", "obs/qc_image_signal"} <= set(slots)
+    assert written.obs["qc_reason"].iloc[3] == "debris"
+    assert not written.obs["qc_pass"].iloc[3]
+    assert written.obs["qc_pass"].iloc[4]
+    failed = ~written.obs["qc_pass"].to_numpy()
+    assert (written.obs["qc_reason"][failed] != "").all()
+    kept = written.uns["cellama"]["qc"]
+    assert Thresholds.from_json(kept["thresholds"]) == thresholds
+    assert list(kept["by_hand_cells"]) == [3, 4]
+    with pytest.raises(UserError, match="judged 5,000 cells"):
+        found.apply(adata[:10].copy(), thresholds)
+
+
+def test_a_niche_made_by_blur_is_marked_and_true_niches_are_not(judged):
+    adata, found = judged
+    names = adata.obs["true_niche"].astype(str).to_numpy(object)
+    assert found.artefacts(pd.Categorical(names), Thresholds()) == {}
+    names[adata.obs["true_artefact"] == "blur"] = "smear"
+    marked = found.artefacts(pd.Categorical(names), Thresholds())
+    assert list(marked) == ["smear"]
+    assert "blurred" in marked["smear"]
+    aucs = found.aucs(pd.Categorical(names)).set_index(["niche", "metric"])
+    row = aucs.loc[("smear", "qc_image_sharpness_excess")]
+    assert row["auc"] < 0.05
+    assert row["n_cells"] == (names == "smear").sum()
+
+
+def test_aucs_are_the_chance_of_a_larger_value():
+    labels = pd.Categorical(["a", "a", "b", "b", "b", None])
+    table = pd.DataFrame({"m": [3.0, 2.0, 1.0, 2.0, np.nan, 99.0]})
+    found = niche_aucs(labels, table).set_index("niche")
+    assert found.loc["a", "auc"] == pytest.approx(3.5 / 4)
+    assert found.loc["a", "n_cells"] == 2
+    assert found.loc["b", "n_cells"] == 2
+
+
+def test_a_niche_of_one_section_and_one_along_the_edge_are_named():
+    niches = pd.Categorical(["x"] * 50 + ["y"] * 100 + ["z"] * 50)
+    sections = pd.Categorical(["s1"] * 50 + (["s1", "s2"] * 75))
+    table = pd.DataFrame({"qc_edge_distance": np.r_[np.full(150, 80.0), np.full(50, 3.0)]})
+    nothing = pd.DataFrame(index=range(200))
+    marked = suspicious_niches(niches, table, nothing, sections, edge_width=20.0)
+    assert set(marked) == {"x", "z"}
+    assert "section s1" in marked["x"]
+    assert "edge" in marked["z"]
+
+
+def test_without_an_image_the_rest_works():
+    adata = tissue(600, images=False)
+    events, found = finished(judge(adata))
+    said = [event.text for event in events if isinstance(event, Notice)]
+    assert said == ["There is no image, so only the cells themselves are judged."]
+    assert "qc_total_counts" in found.table
+    assert not any("image" in name for name in found.table)
+
+
+def test_an_image_of_another_scale_is_refused_with_the_numbers():
+    adata = tissue(600)
+    adata.uns["spatial"]["sample"]["scalefactors"]["tissue_hires_scalef"] *= 10
+    adata.uns["spatial"]["sample"]["scalefactors"]["tissue_dapi_scalef"] *= 10
+    events, found = finished(judge(adata))
+    said = " ".join(event.text for event in events if isinstance(event, Notice))
+    assert "of the cells lie on the image 'hires': it is" in said
+    assert "pixels" in said
+    assert "not used" in said
+    assert found.image_name == ""
+    with pytest.raises(UserError, match="There is no image 'brightfield'"):
+        finished(judge(adata, image="brightfield"))

@@ -1,0 +1,101 @@
+"""Images in files of their own, and a real one inside an AnnData, lie where their cells do."""
+
+from __future__ import annotations
+
+import dask
+import numpy as np
+import pytest
+import tifffile
+from napari.layers import Layer
+from napari.utils.notifications import notification_manager
+
+import napari_cellama as nc
+from napari_cellama.ui.attach import session_of
+from napari_cellama.ui.contributions import read_layers
+from napari_cellama.ui.layers import layer_data, show
+from napari_cellama.ui.tissue import Tissue
+
+
+@pytest.fixture(autouse=True)
+def _no_threads_of_dask():
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+@pytest.fixture
+def said():
+    """Return what napari has told the user since the test began."""
+    before = len(notification_manager.records)
+    return lambda: [note.message for note in notification_manager.records[before:]]
+
+
+def test_a_pyramid_lies_under_its_cells_in_its_own_colours(viewer, make_adata, tmp_path, canvas):
+    rng = np.random.default_rng(0)
+    planes = rng.integers(100, 4000, (2, 256, 256), dtype=np.uint16)
+    options = {"tile": (64, 64), "photometric": "minisblack"}
+    stated = {"axes": "CYX", "Channel": {"Name": ["DAPI", "CD3"], "Color": [65535, -16776961]}}
+    with tifffile.TiffWriter(tmp_path / "scan.ome.tif") as file:
+        file.write(planes, subifds=1, metadata=stated, **options)
+        file.write(planes[:, ::2, ::2], subfiletype=1, **options)
+    adata = make_adata(64)
+    turned = np.array([[0.0, 2.0, 20.0], [2.0, 0.0, 30.0]])  # x runs down the image
+    positions = np.array([[0.0, 0], [70, 0], [0, 70], [70, 70]])
+    pixels = np.column_stack([positions, np.ones(4)]) @ turned.T
+    nc.attach_image(adata, tmp_path / "scan.ome.tif", positions=positions, pixels=pixels)
+    nc.write(adata, tmp_path / "section.h5ad")
+    session_of(viewer)
+    for data in read_layers(str(tmp_path / "section.h5ad")):
+        viewer.add_layer(Layer.create(*data))
+    dapi, cd3, cells = viewer.layers
+    assert [layer.name for layer in viewer.layers] == [
+        "section · scan DAPI",
+        "section · scan CD3",
+        "section",
+    ]
+    assert dapi.multiscale
+    assert dapi.colormap.name == "#0000ff"
+    assert cd3.colormap.name == "#ff0000"
+    assert {str(unit) for unit in (*dapi.units, *cells.units)} == {"micrometer"}
+    for cell in (0, 9, 63):
+        x, y = adata.obsm["spatial"][cell]
+        column, row = turned @ [x, y, 1]
+        world = cells.data_to_world(cells.data[cell])
+        # napari counts from a pixel's middle.
+        np.testing.assert_allclose(dapi.world_to_data(world), [row - 0.5, column - 0.5], atol=1e-6)
+        np.testing.assert_array_equal(
+            np.asarray(cd3.data[0][int(row), int(column)]), planes[1, int(row), int(column)]
+        )
+
+
+def test_the_real_visium_section_opens_with_its_image_under_known_spots(viewer, shared_data, said):
+    path = shared_data / "visium_mini" / "test_data.h5ad"
+    if not path.is_file():
+        pytest.skip(f"there is no {path}")
+    adata = nc.read(path)
+    library = adata.uns["spatial"]["V1_Adult_Mouse_Brain"]
+    pixels, factor = library["images"]["lowres"], library["scalefactors"]["tissue_lowres_scalef"]
+    session_of(viewer)
+    cells = show(viewer, Tissue.from_adata(adata, "visium"))
+    assert "of the cells lie on the image 'hires': it is 100 x 100 pixels" in said()[0]
+    shown = [layer for layer in viewer.layers if layer.name.endswith("lowres")]
+    (image,) = shown
+    assert image.visible
+    assert not next(layer for layer in viewer.layers if layer.name.endswith("hires")).visible
+    for cell in (0, 10, 48):
+        x, y = adata.obsm["spatial"][cell] * factor
+        place = image.world_to_data(cells.data_to_world(cells.data[cell]))
+        np.testing.assert_allclose(place, [y, x], atol=1e-6)
+        row, column = np.rint(place).astype(int)
+        np.testing.assert_array_equal(image.data[row, column], pixels[row, column])
+
+
+def test_an_attached_image_that_is_gone_is_said_and_the_rest_opens(
+    viewer, make_adata, tmp_path, said
+):
+    adata = make_adata(30)
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((90, 90), np.uint8))
+    nc.attach_image(adata, tmp_path / "a.tif", pixel_size=1.0)
+    assert len(layer_data(Tissue.from_adata(adata))) == 2
+    (tmp_path / "a.tif").unlink()
+    assert len(layer_data(Tissue.from_adata(adata))) == 1
+    assert "There is no image" in said()[0]
