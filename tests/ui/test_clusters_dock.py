@@ -603,7 +603,7 @@ def test_names_are_elided_but_told_whole(qtbot):
 
 def test_copy_table_puts_csv_on_the_clipboard(qtbot, dock, session):
     session.take_result(session.active, niche_result(session.active))
-    session.rename_cluster(0, 'margin, "outer"')
+    session.editing.rename(0, 'margin, "outer"')
     dock.table.sortByColumn(Column.COLOR, Qt.SortOrder.DescendingOrder)
     qtbot.mouseClick(dock.foot.copy_button, LEFT)
     table = pd.read_csv(io.StringIO(QApplication.clipboard().text()), dtype={"cluster": str})
@@ -725,6 +725,20 @@ def test_a_figure_of_an_unknown_kind_is_refused_in_a_sentence(qtbot, dock, monke
     assert not list(tmp_path.iterdir())
 
 
+def test_a_new_run_keeps_what_was_made_of_the_one_before(dock, session):
+    session.take_result(session.active, niche_result(session.active))
+    session.editing.rename(0, "margin")
+    session.take_result(session.active, niche_result(session.active))
+    assert session.clusters.names == ("1", "2", "3")
+    assert session.active.labels["niche_edited"].names == ("margin", "2", "3")
+    assert "'niche_edited' under Labels" in dock.foot.message.sentence.text()
+    texts = [dock.labels.itemText(i) for i in range(dock.labels.count())]
+    assert texts == ["niche", "niche_edited", "celltype"]
+    assert session.active.history.undo_name is None
+    session.take_result(session.active, niche_result(session.active))
+    assert "niche_edited_2" not in session.active.labels
+
+
 def test_closing_the_dialogs_does_nothing(qtbot, dock, monkeypatch):
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: ("", ""))
     qtbot.mouseClick(dock.foot.figure_button, LEFT)
@@ -799,5 +813,5 @@ def test_a_closed_dock_is_gone_and_the_session_goes_on(
     del dock
     assert is_gone(table)
     session.pick_cell(3)
-    session.rename_cluster(0, "another")
+    session.editing.rename(0, "another")
     assert session.active.selection.any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,7 +67,9 @@ def _points_data(tissue: Tissue, placement: Placement, unit: str) -> tuple[Any, 
     shading = shade(tissue, tissue.coloring)
     attributes = {
         "name": tissue.name,
-        "face_color": _of_points(shading, placement).rgba(placement.of_points(tissue.selection)),
+        "face_color": _of_points(shading, placement).rgba(
+            placement.of_points(tissue.selection), placement.of_points(tissue.hidden)
+        ),
         "size": placement.diameter,
         # A border would hide the cell's colour once cells are a few pixels wide.
         "border_width": 0,
@@ -124,6 +127,7 @@ class _Shown:
     layer: Points
     placement: Placement
     shading: Shading
+    painted: tuple[Any, ...] = ()
 
 
 class TissueLayers:
@@ -231,8 +235,13 @@ class TissueLayers:
             )
             self.session.message.emit("warning", text, "")
             return
-        selection = shown.placement.of_points(shown.tissue.selection)
-        write_colors(shown.layer, shown.shading, selection)
+        tissue, placement = shown.tissue, shown.placement
+        wanted = (shown.shading, tissue.selection, tissue.hidden)
+        if all(map(operator.is_, wanted, shown.painted)) and shown.painted:
+            return  # colours and selection have changed together, which is told twice
+        shown.painted = wanted
+        masks = (placement.of_points(tissue.selection), placement.of_points(tissue.hidden))
+        write_colors(shown.layer, shown.shading, *masks)
 
     # ---- clicks
 
@@ -260,32 +269,40 @@ class TissueLayers:
             shown = None if tissue is None else self._shown.get(tissue.id)
             if shown is None or shown.layer is not layer or not layer.visible:
                 continue
-            cell = cell_at(shown.layer, shown.placement, event, viewer.scene.camera.zoom)
+            zoom = viewer.scene.camera.zoom
+            cell = cell_at(shown.layer, shown.placement, event, zoom, tissue.hidden)
             if cell is not None:
                 self.session.activate(tissue)
                 self.session.pick_cell(cell)
                 return
 
 
-def cell_at(layer: Points, placement: Placement, event: Any, zoom: float) -> int | None:
+def cell_at(
+    layer: Points, placement: Placement, event: Any, zoom: float, hidden: np.ndarray
+) -> int | None:
     """Return the cell of a tissue's layer that a mouse event points at, if any.
 
     Parameters
     ----------
     zoom
         Canvas pixels per unit of the world.
+    hidden
+        (n,) bool: cells that cannot be pointed at.
     """
+    skipped = placement.of_points(hidden)
     scale = abs(float(layer.scale[-1])) or 1.0
     radius = max(placement.diameter, _REACH / zoom / scale)
     position = np.asarray(layer.world_to_data(event.position))[-layer.ndim :]
     if len(event.dims_displayed) == 3 and layer.ndim == 3:
         ahead = np.asarray(event.position) + np.asarray(event.view_direction)
         direction = np.asarray(layer.world_to_data(ahead))[-layer.ndim :] - position
-        return placement.nearest_to_ray(position, direction, radius)
-    return placement.nearest(position, radius)
+        return placement.nearest_to_ray(position, direction, radius, skipped)
+    return placement.nearest(position, radius, skipped)
 
 
-def write_colors(layer: Points, shading: Shading, selection: np.ndarray) -> None:
+def write_colors(
+    layer: Points, shading: Shading, selection: np.ndarray, hidden: np.ndarray
+) -> None:
     """Give a points layer its colours by the quickest way that napari's public names allow.
 
     Assigning ``face_color`` checks, compares and uploads the colours twice; filling the layer's
@@ -293,12 +310,12 @@ def write_colors(layer: Points, shading: Shading, selection: np.ndarray) -> None
     """
     colors = layer.face_color
     if layer.face_color_mode == "direct" and colors.flags.writeable:
-        shading.rgba(selection, out=colors)
+        shading.rgba(selection, hidden, out=colors)
         if layer.face_color is colors:
             layer.events.face_color()
             layer.refresh(data_displayed=False, highlight=False, extent=False)  # the thumbnail
             return
-    layer.face_color = shading.rgba(selection)
+    layer.face_color = shading.rgba(selection, hidden)
 
 
 def _distance(position: Any, start: np.ndarray) -> float:

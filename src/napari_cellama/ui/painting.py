@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 UNKNOWN = (0.5, 0.5, 0.5, 1.0)
 #: Cells beside the selection: grey, and see-through so that an image below stays readable.
 FADED = (0.5, 0.5, 0.5, 0.35)
+#: Cells that were hidden.
+INVISIBLE = (0.0, 0.0, 0.0, 0.0)
 #: All cells, where nothing was chosen to colour them by.
 PLAIN = (0.75, 0.75, 0.75, 1.0)
 #: Perceptually uniform, and readable with any colour vision.
@@ -79,20 +81,30 @@ class Shading:
     table: np.ndarray
     legend: Legend
 
-    def rgba(self, selection: np.ndarray | None = None, out: np.ndarray | None = None) -> Any:
+    def rgba(
+        self,
+        selection: np.ndarray | None = None,
+        hidden: np.ndarray | None = None,
+        out: np.ndarray | None = None,
+    ) -> Any:
         """Return (n, 4) float32 RGBA, with the cells beside the selection faded.
 
         Parameters
         ----------
         selection
             (n,) bool; ``None`` or no cell selected shows all alike.
+        hidden
+            (n,) bool: cells that are not to be seen.
         out
             An (n, 4) array to write into instead.
         """
-        index, table = self.index, self.table
+        index = self.index
+        table = np.vstack([self.table, np.float32([FADED, INVISIBLE])])
+        faded, invisible = (np.array(len(table) - i, index.dtype) for i in (2, 1))
         if selection is not None and selection.any():
-            table = np.vstack([table, np.float32([FADED])])
-            index = np.where(selection, index, np.array(len(table) - 1, index.dtype))
+            index = np.where(selection, index, faded)
+        if hidden is not None and hidden.any():
+            index = np.where(hidden, invisible, index)
         if out is not None:
             table = table.astype(out.dtype)
         return np.take(table, index, axis=0, out=out, mode="clip")
@@ -111,6 +123,7 @@ def paint(
     coloring: Coloring | None,
     selection: np.ndarray | None = None,
     *,
+    hidden: np.ndarray | None = None,
     layer: str | None = None,
 ) -> Painted:
     """Colour every cell of a tissue.
@@ -123,6 +136,8 @@ def paint(
         A label set, an obs column or a gene; ``None`` for one plain colour.
     selection
         (n,) bool: the cells that keep their colours while the others fade.
+    hidden
+        (n,) bool: cells that are not to be seen.
     layer
         The matrix that a gene is read from: a name in layers, "raw", or ``None`` for X.
 
@@ -137,7 +152,7 @@ def paint(
         As for :func:`check_coloring`.
     """
     shading = shade(tissue, coloring, layer=layer)
-    return Painted(shading.rgba(selection), shading.legend)
+    return Painted(shading.rgba(selection, hidden), shading.legend)
 
 
 def shade(tissue: Tissue, coloring: Coloring | None, *, layer: str | None = None) -> Shading:
@@ -248,10 +263,11 @@ def _is_continuous(tissue: Tissue, name: str) -> bool:
 def _shade_labels(tissue: Tissue, name: str) -> Shading:
     """Give each category its colour."""
     labels = tissue.label_set(name)
+    labels = labels.flat()
     n_names = len(labels.names)
     table = np.vstack([_rgba_of(labels.colors), np.float32([UNKNOWN])])
     # -1 becomes the last row; small integers make the look-up twice as fast.
-    index = labels.codes.astype(np.uint8 if n_names < 255 else np.uint32)
+    index = labels.codes.astype(np.uint8 if n_names < 253 else np.uint32)
     np.minimum(index, n_names, out=index)
     legend = Legend(
         "categorical",

@@ -171,7 +171,7 @@ class ClustersFoot(QWidget):
     def refresh(self, *_: Any) -> None:
         """Count anew, and enable the buttons that can work; the others say why they cannot."""
         tissue, labels = self._session.active, self._session.clusters
-        n_selected = 0 if tissue is None else int(tissue.selection.sum())
+        n_selected = 0 if tissue is None else tissue.n_selected
         self.count.setText(_counted(0 if tissue is None else tissue.n_obs, n_selected))
         self.clear_button.setVisible(n_selected > 0)
         no_figure = (

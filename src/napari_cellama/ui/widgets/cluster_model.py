@@ -16,8 +16,9 @@ from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.rows import REMARK_ROLE
 
 if TYPE_CHECKING:
+    from napari_cellama.core.labels import LabelSet
     from napari_cellama.ui.session import Session
-    from napari_cellama.ui.tissue import LabelSet, Tissue
+    from napari_cellama.ui.tissue import Tissue
     from napari_cellama.ui.widgets.enrichment import Enrichment
 
 
@@ -89,7 +90,7 @@ class ClusterModel(QAbstractTableModel):
             told is not None
             and labels is not None
             and told.codes is labels.codes
-            and len(told.names) == len(labels.names)
+            and told.parents == labels.parents
         )
         if same_rows:
             self._told = labels
@@ -97,7 +98,7 @@ class ClusterModel(QAbstractTableModel):
             return
         self.beginResetModel()
         self._told = labels
-        self._sizes = np.zeros(0, np.int64) if labels is None else labels.sizes
+        self._sizes = np.zeros(0, np.int64) if labels is None else labels.totals
         self.endResetModel()
 
     def _on_labels(self, tissue: Tissue, key: str) -> None:
@@ -166,7 +167,7 @@ class ClusterModel(QAbstractTableModel):
         if name == self._told.names[index.row()]:
             return False
         try:
-            self._session.rename_cluster(index.row(), name)
+            self._session.editing.rename(index.row(), name)
         except UserError as error:
             self.refused.emit(str(error))
             return False

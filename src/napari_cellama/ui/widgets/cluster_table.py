@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from qtpy.QtCore import (
     QItemSelection,
     QItemSelectionModel,
@@ -26,6 +25,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_cellama.core.labels import made_up_of, same_cells
 from napari_cellama.ui.widgets.cluster_model import (
     HEADERS,
     NOTHING,
@@ -262,8 +262,9 @@ class ClusterTable(QTableView):
 
     def follow(self, *_: Any) -> None:
         """Select the rows that make up the session's selection; none where it is no rows' sum."""
-        wanted = self._rows_of_selection()
-        if wanted == self._selected_clusters():
+        wanted, labels = self._rows_of_selection(), self._session.clusters
+        chosen = self._selected_clusters()
+        if wanted == chosen or (wanted and same_cells(labels, wanted, chosen)):
             return
         proxy, selection = self.model(), QItemSelection()
         for cluster in wanted:
@@ -282,14 +283,7 @@ class ClusterTable(QTableView):
 
     def _rows_of_selection(self) -> list[int]:
         tissue, labels = self._session.active, self._session.clusters
-        if labels is None or not tissue.selection.any():
-            return []
-        chosen = labels.codes[tissue.selection]
-        counts = np.bincount(chosen[chosen >= 0], minlength=len(labels.names))
-        full = (counts > 0) & (counts == self._clusters.sizes)
-        if counts[full].sum() != len(chosen):
-            return []
-        return np.flatnonzero(full).tolist()
+        return [] if labels is None else made_up_of(labels, tissue.selection)
 
     def _selected_clusters(self) -> list[int]:
         return sorted(self._cluster(index) for index in self.selectionModel().selectedRows())

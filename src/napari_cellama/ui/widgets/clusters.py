@@ -35,8 +35,9 @@ from napari_cellama.ui.widgets.style import follow_theme
 if TYPE_CHECKING:
     import napari
 
+    from napari_cellama.core.labels import LabelSet
     from napari_cellama.ui.session import Session
-    from napari_cellama.ui.tissue import LabelSet, Tissue
+    from napari_cellama.ui.tissue import Tissue
 
 _WIDTH, _NARROWEST = 380, 340
 
@@ -143,7 +144,7 @@ class ClustersDock(QWidget):
         title = f"Colour of {fmt.elided(labels.names[cluster], 40)}"
         color = QColorDialog.getColor(QColor(labels.colors[cluster]), self, title)
         if color.isValid():
-            self._try(lambda: self._session.recolor_cluster(cluster, color.name()))
+            self._try(lambda: self._session.editing.recolor(cluster, color.name()))
 
     def _color_by(self, coloring: Coloring) -> None:
         self._try(lambda: self._session.color_by(coloring))
