@@ -62,6 +62,33 @@ class Placement:
         """Return the (y, x) that a section, and its image, is moved by."""
         return self.offsets.get(section, (0.0, 0.0))
 
+    def point_of(self, cell: int) -> int | None:
+        """Return a cell's point, if it has one."""
+        point = int(np.searchsorted(self.cells, cell))
+        return point if point < len(self.cells) and self.cells[point] == cell else None
+
+    def inside(self, outline: np.ndarray) -> np.ndarray:
+        """Return (n,) bool: the cells inside an outline, whatever their depth.
+
+        Parameters
+        ----------
+        outline
+            (k, 2) of (y, x), closed from the last to the first; where it crosses itself, what
+            it surrounds twice is outside.
+        """
+        import shapely
+
+        found = np.zeros(self.n_obs, bool)
+        if len(outline) < 3:
+            return found
+        y, x = self.points[:, -2], self.points[:, -1]
+        (bottom, left), (top, right) = outline.min(axis=0), outline.max(axis=0)
+        near = np.flatnonzero((y >= bottom) & (y <= top) & (x >= left) & (x <= right))
+        polygon = shapely.Polygon(outline[:, ::-1])
+        shapely.prepare(polygon)
+        found[self.cells[near[shapely.contains_xy(polygon, x[near], y[near])]]] = True
+        return found
+
     def nearest(
         self, position: np.ndarray, radius: float, skipped: np.ndarray | None = None
     ) -> int | None:

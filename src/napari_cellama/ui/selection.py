@@ -9,6 +9,9 @@ import numpy as np
 #: How newly chosen cells and the selection become the new selection.
 How = Literal["replace", "add", "subtract", "intersect"]
 
+#: What the mouse does on the tissue.
+Tool = Literal["pick", "lasso", "rectangle"]
+
 HOWS: tuple[How, ...] = ("replace", "add", "subtract", "intersect")
 
 

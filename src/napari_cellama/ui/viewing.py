@@ -10,7 +10,7 @@ from psygnal import Signal
 from napari_cellama.core.labels import LabelSet
 from napari_cellama.errors import UserError
 from napari_cellama.ui.commands import State
-from napari_cellama.ui.selection import How, combined, described
+from napari_cellama.ui.selection import How, Tool, combined, described
 from napari_cellama.ui.tissue import Coloring, Tissue
 
 
@@ -30,6 +30,8 @@ class Viewing:
         There is something else to undo or redo.
     ``cell_picked(tissue, cell)``
         A cell was clicked.
+    ``tool_changed()``
+        Another tool is in hand, or it does something else with the selection.
     """
 
     coloring_changed = Signal(object)
@@ -38,7 +40,11 @@ class Viewing:
     clusters_changed = Signal(object)
     history_changed = Signal(object)
     cell_picked = Signal(object, int)
+    tool_changed = Signal()
 
+    #: What the mouse does on the tissue, and what becomes of the selection where no key is held.
+    tool: Tool = "pick"
+    how: How = "replace"
     active: Tissue | None
 
     def need_tissue(self) -> Tissue:
@@ -93,6 +99,13 @@ class Viewing:
         if labels is not None and (cluster := int(labels.codes[cell])) >= 0:
             verb = "Select" if how == "replace" else f"{how.capitalize()}"
             self.select(labels.mask(cluster), how, f"{verb} {labels.names[cluster]}")
+
+    def take_tool(self, tool: Tool, how: How | None = None) -> None:
+        """Take another tool into the hand, or let it do something else with the selection."""
+        how = self.how if how is None else how
+        if (tool, how) != (self.tool, self.how):
+            self.tool, self.how = tool, how
+            self.tool_changed.emit()
 
     # ---- undo
 
