@@ -2,7 +2,7 @@
 
 ``obs[key]`` and ``uns[key_colors]`` hold the clusters as scanpy keeps them;
 ``uns['cellama']['label_sets'][key]`` holds what those two cannot: the clusters that were split,
-and what is part of what.
+what is part of what, and how they were divided.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ def write_labels(adata: AnnData, labels: LabelSet) -> list[str]:
             "names": np.array(labels.names, object),
             "colors": np.array(labels.colors, object),
             "parents": np.array(labels.parents, np.int64),
+            "splits": {f"{i:04d}": dict(split) for i, split in enumerate(labels.splits, 1)},
         }
     if records or is_annotation(adata, key):
         adata.uns[UNS] = {**adata.uns.get(UNS, {}), _RECORDS: records}
@@ -54,7 +55,9 @@ def read_labels(adata: AnnData, key: str) -> LabelSet:
     if not set(flat.names) <= set(names):  # the column was changed elsewhere since
         return flat
     place = np.array([*(names.index(name) for name in flat.names), -1], np.int32)
-    return LabelSet(key, place[flat.codes], names, colors, parents, edited=True)
+    splits = record.get("splits", {})
+    kept = tuple(splits[number] for number in sorted(splits))
+    return LabelSet(key, place[flat.codes], names, colors, parents, edited=True, splits=kept)
 
 
 def is_annotation(adata: AnnData, key: str) -> bool:

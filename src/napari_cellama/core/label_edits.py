@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,12 @@ def with_cluster(labels: LabelSet, cells: np.ndarray, name: str = "New cluster")
     return assigned(added, cells, last)
 
 
-def split(labels: LabelSet, cells: np.ndarray, parts: np.ndarray) -> LabelSet:
+def split(
+    labels: LabelSet,
+    cells: np.ndarray,
+    parts: np.ndarray,
+    record: Mapping[str, Any] | None = None,
+) -> LabelSet:
     """Return the labels with some cells as parts of the cluster that they lie in.
 
     The parts are named after that cluster (3.1, 3.2, …) and have shades of its colour. Cells of
@@ -82,6 +88,8 @@ def split(labels: LabelSet, cells: np.ndarray, parts: np.ndarray) -> LabelSet:
         (n,) bool: what was clustered again.
     parts
         (cells.sum(),) codes 0, 1, … of the parts; -1 where a cell goes into none.
+    record
+        How they were found, to be kept with the labels.
     """
     parent = _common_parent(labels, cells)
     before = labels
@@ -114,6 +122,7 @@ def split(labels: LabelSet, cells: np.ndarray, parts: np.ndarray) -> LabelSet:
             *labels.colors[at:],
         ),
         parents=(*parents[:at], *([parent] * n_parts), *parents[at:]),
+        splits=(*labels.splits, _split_record(labels.names[parent], names, record)),
     )
     had_cells = np.flatnonzero(before.totals)
     gone = {moved(int(i)) for i in had_cells} - {parent}
@@ -200,6 +209,12 @@ def _part_names(labels: LabelSet, parent: int, number: int, cells: np.ndarray) -
         if (name := f"{labels.names[parent]}.{i}") not in taken:
             names.append(name)
     return names
+
+
+def _split_record(
+    parent: str, parts: Sequence[str], record: Mapping[str, Any] | None
+) -> Mapping[str, Any]:
+    return {**(record or {}), "parent": parent, "parts": np.array(parts, object)}
 
 
 def _unused_color(colors: Sequence[str]) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,6 +36,8 @@ class LabelSet:
         where all are such.
     edited
         Whether somebody has changed it since it was read or found.
+    splits
+        How clusters were divided, one record a time, the oldest first.
     """
 
     key: str
@@ -44,6 +46,7 @@ class LabelSet:
     colors: tuple[str, ...]
     parents: tuple[int, ...] = ()
     edited: bool = False
+    splits: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.parents:
@@ -126,6 +129,7 @@ class LabelSet:
             tuple(self.names[i] for i in kept),
             tuple(self.colors[i] for i in kept),
             edited=self.edited,
+            splits=self.splits,
         )
 
     def categorical(self) -> pd.Categorical:

@@ -14,6 +14,7 @@ from napari_cellama.errors import UserError
 from napari_cellama.ui import format as fmt
 
 if TYPE_CHECKING:
+    from napari_cellama.core.subclusters import Divided
     from napari_cellama.ui.session import Session
     from napari_cellama.ui.tissue import Tissue
 
@@ -77,6 +78,13 @@ class Editing:
         number = fmt.count(int(cells.sum()), "cell")
         after = label_edits.assigned(labels, cells, cluster)
         self._edit(f"Assign {number} to {where}", after)
+
+    def divide(self, divided: Divided) -> None:
+        """Take what a subclustering of cells found: parts of the cluster that they lie in."""
+        labels = self._labels()
+        after = label_edits.split(labels, divided.cells, divided.parts, divided.record)
+        parent, number = after.splits[-1]["parent"], divided.n_parts
+        self._edit(f"Subcluster {parent} into {number}", after)
 
     def _edit(self, name: str, labels: LabelSet) -> None:
         """Take the edited clusters as a step, unless nothing has changed."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from napari_cellama.core.result import NicheResult
+    from napari_cellama.core.subclusters import Divided
 
 Level = Literal["info", "warning", "error"]
 
@@ -119,6 +120,37 @@ class Session(Viewing):
     def cancel(self) -> None:
         """Cancel the run; what was painted before stays."""
         self.jobs.cancel("run")
+
+    def subcluster(self, recipe: Recipe) -> Job:
+        """Start to divide the selected cells by their context; an older such job becomes stale."""
+        tissue = self.need_tissue()
+        if why := self.why_no_subclusters():
+            raise UserError(why)
+        return tasks.subcluster(self, tissue, recipe)
+
+    def why_no_subclusters(self) -> str:
+        """Return why the selection cannot be subclustered now; "" where it can."""
+        tissue = self.active
+        if tissue is None:
+            return "Open a tissue first."
+        if tissue.clusters is None:
+            return "No clusters are shown; choose some under Labels."
+        if not tissue.selection.any():
+            return "No cell is selected; click a cluster or draw a lasso first."
+        if not tissue.has_matrix:
+            return "The genes are still being read; try again in a moment."
+        if not tissue.results and "X_cellama" not in tissue.snapshot.obsm:
+            return "The cells have no embeddings yet; press Run in the Niches dock first."
+        return ""
+
+    def take_parts(self, tissue: Tissue, key: str, divided: Divided) -> None:
+        """Take a subclustering's parts, unless its tissue or label set is gone by now."""
+        if tissue not in self.tissues or key not in tissue.labels:
+            return
+        self.activate(tissue)
+        if tissue.clusters != key:
+            self.show_clusters(key)
+        self.editing.divide(divided)
 
     def take_result(self, tissue: Tissue, result: NicheResult) -> None:
         """Take a run's result and paint it, whether or not its tissue is still the active one."""
