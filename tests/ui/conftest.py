@@ -103,6 +103,12 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(autouse=True)
+def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep unsaved work in a folder of the test's own."""
+    monkeypatch.setenv("NAPARI_CELLAMA_STATE", str(tmp_path / "state"))
+
+
+@pytest.fixture(autouse=True)
 def _nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves jobs, threads or windows of its own behind."""
     if "qtbot" not in request.fixturenames and "make_napari_viewer" not in request.fixturenames:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from napari_cellama.ui.tissue import Tissue
 
 
+#: The label set, and obs column, of flagged cells.
+FLAG = "flag"
+_RED = "#d62728"
+
+
 class Editing:
     """Edits the active tissue's clusters and label sets through its session.
 
@@ -104,6 +109,27 @@ class Editing:
         state = tissue.state
         sets = {**state.labels, labels.key: labels}
         self._session.change(tissue, name, replace(state, labels=sets, clusters=labels.key))
+
+    def flag(self) -> None:
+        """Flag the selected cells; where all are flagged already, take their flags away.
+
+        Flags are a label set beside the others, so that they are coloured, undone and saved as
+        these are; what is shown stays.
+        """
+        tissue, cells = self._session.need_tissue(), self._selected()
+        flags = tissue.labels.get(FLAG)
+        if flags is None and FLAG in tissue.snapshot.obs:
+            flags = tissue.label_set(FLAG)
+        if flags is None or "flagged" not in flags.names:
+            flags = LabelSet(FLAG, np.full(tissue.n_obs, -1, np.int32), ("flagged",), (_RED,))
+        flagged = flags.names.index("flagged")
+        away = bool((flags.codes[cells] == flagged).all())
+        codes = flags.codes.copy()
+        codes[cells] = -1 if away else flagged
+        state = tissue.state
+        sets = {**state.labels, FLAG: replace(flags, codes=codes, edited=True)}
+        name = f"{'Unflag' if away else 'Flag'} {fmt.count(int(cells.sum()), 'cell')}"
+        self._session.change(tissue, name, replace(state, labels=sets))
 
     # ---- what is seen
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from napari_cellama.core.result import NicheResult
     from napari_cellama.core.subclusters import Divided
+    from napari_cellama.ui.recovery import Recovery
 
 Level = Literal["info", "warning", "error"]
 
@@ -45,6 +46,8 @@ class Session(Viewing):
         Another tissue is the one that the docks show.
     ``matrix_ready(tissue)``
         The expression matrix, read after the positions, has arrived.
+    ``tissue_saved(tissue)``
+        Everything that was made of a tissue is in a file, or in its owner's AnnData.
     ``job_started(job)``, ``job_event(job, event)``
         A job began; it said something, at last Failed, Stopped or Ended.
     ``message(level, sentence, details)``
@@ -54,6 +57,7 @@ class Session(Viewing):
     tissues_changed = Signal()
     active_changed = Signal(object)
     matrix_ready = Signal(object)
+    tissue_saved = Signal(object)
     job_started = Signal(object)
     job_event = Signal(object, object)
     message = Signal(str, str, str)
@@ -63,6 +67,10 @@ class Session(Viewing):
         self.active: Tissue | None = None
         self.jobs = Jobs()
         self.editing = Editing(self)
+        #: Keeps unsaved work on disk, where the session belongs to a window.
+        self.recovery: Recovery | None = None
+        #: How cells are subclustered: number, method and seed.
+        self.division = Recipe()
 
     # ---- tissues
 
@@ -194,6 +202,7 @@ class Session(Viewing):
             raise UserError("This tissue was opened from a file; use Save instead.")
         written = tissue.write_into(tissue.owner)
         tissue.saved = True
+        self.tissue_saved.emit(tissue)
         return written
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Job:
@@ -204,6 +213,8 @@ class Session(Viewing):
 
     def close(self) -> None:
         """Cancel all jobs and forget every listener, as the window closes."""
+        if self.recovery is not None:
+            self.recovery.close()
         self.jobs.close()
         for name in dir(type(self)):
             if isinstance(getattr(type(self), name), Signal):

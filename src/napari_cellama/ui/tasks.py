@@ -106,6 +106,7 @@ def save(session: Session, tissue: Tissue, path: str | Path, overwrite: bool) ->
             session.message.emit("error", event.sentence, event.details)
         elif isinstance(event, Ended):
             tissue.saved = True
+            session.tissue_saved.emit(tissue)
             session.message.emit("info", f"Saved to {path}.", "")
         session.job_event.emit(job, event)
 

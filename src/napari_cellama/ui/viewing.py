@@ -142,6 +142,7 @@ class Viewing:
         if shown:
             self._recolor(tissue)
             self.clusters_changed.emit(tissue)
+        if shown or (tissue.coloring is not None and tissue.coloring.name in changed):
             self.coloring_changed.emit(tissue)
         if before.selection is not after.selection or before.hidden is not after.hidden:
             self.selection_changed.emit(tissue)

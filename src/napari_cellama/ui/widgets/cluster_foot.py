@@ -74,6 +74,7 @@ class ClustersFoot(QWidget):
         self._enrichment = enrichment
         self._legend: Legend | None = None
         self.message = MessageLine(self)
+        self.offer = RecoveryOffer(session, self)
         self.count = QLabel(self)
         self.clear_button = _button("Show all", "link", self._select_nothing)
         self.figure_button = _button("Save figure…", "secondary", self.choose_figure)
@@ -100,6 +101,7 @@ class ClustersFoot(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 6, 0)
         layout.setSpacing(6)
+        layout.addWidget(self.offer)
         layout.addWidget(self.message)
         layout.addLayout(counting)
         layout.addLayout(buttons)
@@ -191,6 +193,34 @@ class ClustersFoot(QWidget):
         )
         _enable(self.copy_button, no_table, _COPY)
         _enable(self.save_button, no_table, _SAVE)
+
+
+class RecoveryOffer(QWidget):
+    """Asks whether work that was not saved is to be brought back; hidden where there is none."""
+
+    def __init__(self, session: Session, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._recovery = session.recovery
+        self.question = QLabel(self)
+        self.question.setWordWrap(True)
+        self.restore_button = _button("Restore", "primary", self._recovery.restore)
+        self.restore_button.setToolTip("Bring it back, as a step that can be undone.")
+        self.discard_button = _button("Discard", "secondary", self._recovery.discard)
+        self.discard_button.setToolTip("Throw it away for good.")
+        buttons, layout = QHBoxLayout(), QVBoxLayout(self)
+        for button in (self.restore_button, self.discard_button):
+            buttons.addWidget(button, 1)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.question)
+        layout.addLayout(buttons)
+        listen(self, self._recovery.offered, self.refresh)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Ask what there is to ask of the active tissue."""
+        offer = self._recovery.offer
+        self.question.setText(offer)
+        self.setVisible(bool(offer))
 
 
 def _counted(n_cells: int, n_selected: int) -> str:

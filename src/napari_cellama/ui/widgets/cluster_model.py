@@ -12,6 +12,7 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QWidget
 
 from napari_cellama.errors import UserError
+from napari_cellama.ui import format as fmt
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.rows import REMARK_ROLE
 
@@ -52,6 +53,8 @@ HEADERS = {
 
 #: Sorting goes by what a cell is worth, not by how it is written.
 SORT_ROLE = REMARK_ROLE + 1
+#: How deep a cluster lies in the tree, and whether it is split; "" where it is not.
+DEPTH_ROLE, FOLD_ROLE = REMARK_ROLE + 2, REMARK_ROLE + 3
 #: Where there are no neighbours to name.
 NOTHING = "—"
 
@@ -75,6 +78,11 @@ class ClusterModel(QAbstractTableModel):
         listen(self, session.labels_changed, self._on_labels)
         enrichment.changed.connect(self._on_enrichment)
         self.refresh()
+
+    @property
+    def shown(self) -> LabelSet | None:
+        """The label set that the rows are of."""
+        return self._told
 
     @property
     def sizes(self) -> np.ndarray:
@@ -156,7 +164,9 @@ class ClusterModel(QAbstractTableModel):
         if role == REMARK_ROLE and column == Column.CELLS:
             return self._share(row)
         if role == REMARK_ROLE and column == Column.NAME:
-            return self.neighbors(row)
+            return self._below(row)
+        if role == DEPTH_ROLE:
+            return len(self._told.ancestors(row))
         return None
 
     def setData(self, index: QModelIndex, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:
@@ -179,8 +189,14 @@ class ClusterModel(QAbstractTableModel):
         """Return the cell types most enriched among a cluster's neighbours."""
         return [name for name, _ in self._enrichment.top(row)]
 
+    def _below(self, row: int) -> list[str]:
+        """Return what the line below a name lists: its parts' number, or its neighbours."""
+        if self._told.is_group[row]:
+            return [fmt.count(len(self._told.parts(row)), "part")]
+        return self.neighbors(row)
+
     def _share(self, row: int) -> str:
-        return f"{self._sizes[row] / max(1, self._sizes.sum()):.1%}"
+        return f"{self._sizes[row] / max(1, self._told.sizes.sum()):.1%}"
 
     def _text(self, row: int, column: Column) -> str:
         return {
@@ -206,7 +222,7 @@ class ClusterModel(QAbstractTableModel):
         if column == Column.NAME:
             return f"{name}\n{self._enrichment.tip(row)}\nDouble click, or press F2, to rename."
         return (
-            f"{name}: {self._sizes[row]:,} of {self._sizes.sum():,} labelled cells "
+            f"{name}: {self._sizes[row]:,} of {self._told.sizes.sum():,} labelled cells "
             f"({self._share(row)})"
         )
 
