@@ -151,6 +151,10 @@ def test_merge_new_hide_isolate_and_their_undo(qtbot, opened):
     assert tissue.hidden.sum() == 10
     assert not buttons["hide"].isEnabled()
     assert "No cell is selected" in buttons["hide"].toolTip()
+    assert dock.foot.count.text() == "120 cells, none selected · 10 hidden"
+    click(qtbot, dock.foot.hidden_button)
+    assert not tissue.hidden.any()
+    assert not dock.foot.hidden_button.isVisible()
     for _ in range(10):
         press(qtbot, dock, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert session.clusters.key == "celltype"

@@ -781,13 +781,19 @@ def test_every_control_has_a_tooltip_and_a_place_in_the_tab_order(qtbot, dock):
 @pytest.mark.parametrize("width", [340, 420])
 def test_nothing_is_cut_at_the_narrowest_and_the_widest(real_window, qtbot, dock, session, width):
     session.color_by(Coloring("gene", "CD3E"))
+    session.select(np.arange(120) < 50)
+    session.editing.hide()
+    session.select(np.arange(120) > 60)
+    dock.tools.division.more.setChecked(True)
     dock.setFixedWidth(width)
     QApplication.processEvents()
     assert dock.minimumSizeHint().width() <= 340
     assert dock.table.horizontalScrollBar().maximum() == 0
-    for button in (dock.foot.figure_button, dock.foot.copy_button, dock.foot.save_button):
+    foot = [dock.foot.figure_button, dock.foot.copy_button, dock.foot.save_button]
+    tools = [*dock.tools.buttons.values(), dock.tools.division.button]
+    for button in (*foot, *tools):
         needed = button.fontMetrics().horizontalAdvance(button.text())
-        assert button.width() >= needed + 8
+        assert button.width() >= needed + (4 if button.objectName() == "link" else 8)
         assert button.mapTo(dock, QPoint(button.width(), 0)).x() <= width
 
 

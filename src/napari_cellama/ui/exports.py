@@ -117,9 +117,12 @@ def figure_events(
         if labels is not None:
             colored = _by_category(placement.of_points(labels.codes), labels.names, labels.colors)
         elif legend.kind == "continuous":
-            # Beyond the limits a value has the end's colour, on the canvas as in the figure.
-            values = np.clip(values_of(tissue, coloring), *legend.limits)
-            colored = {"values": placement.of_points(values), "label": legend.title}
+            colored = {
+                "values": placement.of_points(values_of(tissue, coloring)),
+                "label": legend.title,
+                "limits": legend.limits,
+                "colormap": legend.colormap,
+            }
         else:
             colored = _by_category(np.zeros(len(placement.points), int), ("cells",), (_PLAIN,))
         token.check()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_cellama.errors import UserError, unknown_name
-from napari_cellama.ui.tissue import Coloring
+from napari_cellama.ui.tissue import Coloring, Scale
 
 if TYPE_CHECKING:
     from napari_cellama.ui.tissue import Tissue
@@ -26,8 +26,6 @@ FADED = (0.5, 0.5, 0.5, 0.35)
 INVISIBLE = (0.0, 0.0, 0.0, 0.0)
 #: All cells, where nothing was chosen to colour them by.
 PLAIN = (0.75, 0.75, 0.75, 1.0)
-#: Perceptually uniform, and readable with any colour vision.
-COLORMAP = "viridis"
 _SHADES = 256
 #: Where gene symbols are kept when var_names are accession numbers.
 _SYMBOL_COLUMNS = ("gene_symbols", "gene_symbol", "gene_name", "gene_names", "feature_name")
@@ -59,7 +57,7 @@ class Legend:
     colors: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()
     limits: tuple[float, float] = (0.0, 1.0)
-    colormap: str = COLORMAP
+    colormap: str = "viridis"
     n_unknown: int = 0
 
 
@@ -163,7 +161,7 @@ def shade(tissue: Tissue, coloring: Coloring | None, *, layer: str | None = None
     values = values_of(tissue, coloring, layer=layer)
     if values is None:
         return _shade_labels(tissue, coloring.name)
-    return _shade_values(values, coloring.name)
+    return _shade_values(values, coloring.name, tissue.scale)
 
 
 def legend_of(tissue: Tissue, coloring: Coloring | None, *, layer: str | None = None) -> Legend:
@@ -175,7 +173,7 @@ def values_of(tissue: Tissue, coloring: Coloring, *, layer: str | None = None) -
     """Return (n,) float32 numbers where the colouring is continuous, ``None`` where it is not."""
     check_coloring(tissue, coloring, layer=layer)
     if coloring.kind == "gene":
-        return gene_values(tissue, coloring.name, layer=layer)
+        return gene_values(tissue, coloring.name, layer=layer or tissue.scale.layer)
     if coloring.kind == "obs" and _is_continuous(tissue, coloring.name):
         column = tissue.snapshot.obs[coloring.name]
         return column.to_numpy(np.float32, na_value=np.nan)
@@ -195,7 +193,7 @@ def check_coloring(tissue: Tissue, coloring: Coloring, *, layer: str | None = No
     if coloring.kind == "gene":
         if not tissue.has_matrix:
             raise UserError("The genes are still being read; try again in a moment.")
-        _gene_column(tissue, coloring.name, layer)
+        _gene_column(tissue, coloring.name, layer or tissue.scale.layer)
     elif coloring.name not in obs and coloring.name not in tissue.labels:
         kind = "label set or obs column" if coloring.kind == "labels" else "obs column"
         raise unknown_name(kind, coloring.name, dict.fromkeys([*tissue.labels, *obs.columns]))
@@ -280,30 +278,31 @@ def _shade_labels(tissue: Tissue, name: str) -> Shading:
     return Shading(index, table, legend)
 
 
-def _shade_values(values: np.ndarray, name: str) -> Shading:
-    """Give each value its shade of the colour map, from the 1st to the 99th percentile."""
+def _shade_values(values: np.ndarray, name: str, scale: Scale) -> Shading:
+    """Give each value its shade of the colour map, between the limits."""
     known = np.isfinite(values)
-    low, high = _limits(values if known.all() else values[known])
+    low, high = scale.limits or _limits(values if known.all() else values[known], scale.clip)
     scaled = (values - np.float32(low)) * np.float32(_SHADES / (high - low))
     np.clip(scaled, 0, _SHADES - 1, out=scaled)
     scaled[~known] = _SHADES
+    n_unknown = int(len(values) - known.sum())
     legend = Legend(
-        "continuous", name, limits=(low, high), n_unknown=int(len(values) - known.sum())
+        "continuous", name, limits=(low, high), colormap=scale.colormap, n_unknown=n_unknown
     )
-    return Shading(scaled.astype(np.uint16), _colormap_table(COLORMAP), legend)
+    return Shading(scaled.astype(np.uint16), _colormap_table(scale.colormap), legend)
 
 
-def _limits(values: np.ndarray) -> tuple[float, float]:
-    """Return where a colour map begins and ends: the outliers' share of 1% each is cut."""
+def _limits(values: np.ndarray, clip: float = 1.0) -> tuple[float, float]:
+    """Return where a colour map begins and ends: ``clip`` percent are cut at either end."""
     if not len(values):
         return 0.0, 1.0
-    low, high = (float(value) for value in np.percentile(values, [1, 99]))
+    low, high = (float(value) for value in np.percentile(values, [clip, 100 - clip]))
     if low == high:  # e.g. a gene that fewer than 1% of the cells express
         low, high = float(values.min()), float(values.max())
     return (low, high) if low < high else (low, low + 1.0)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _colormap_table(name: str) -> np.ndarray:
     """Return (257, 4) float32: a colour map's shades, then the colour of unknown values."""
     from napari.utils.colormaps import ensure_colormap

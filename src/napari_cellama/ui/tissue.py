@@ -35,6 +35,32 @@ class Coloring:
     name: str
 
 
+@dataclass(frozen=True)
+class Scale:
+    """How numbers become colours.
+
+    Attributes
+    ----------
+    colormap
+        One of :data:`COLORMAPS`.
+    clip
+        The percentage of values that is beyond either end.
+    limits
+        The values at the ends, instead of those by ``clip``.
+    layer
+        The matrix that genes are read from: a name in layers, "raw", or ``None`` for X.
+    """
+
+    colormap: str = "viridis"
+    clip: float = 1.0
+    limits: tuple[float, float] | None = None
+    layer: str | None = None
+
+
+#: Perceptually uniform, and readable with any colour vision; in matplotlib and napari alike.
+COLORMAPS = ("viridis", "cividis", "magma", "inferno", "plasma", "gray")
+
+
 @dataclass(eq=False)
 class Tissue:
     """An opened AnnData with everything that was made of it in this session.
@@ -57,6 +83,8 @@ class Tissue:
         The key of the label set that the Clusters dock shows; ``None`` before there is one.
     coloring
         What the tissue is coloured by; ``None`` for one plain colour.
+    scale
+        How numbers become colours.
     selection
         (n,) bool; no cell selected means that all are shown alike. Replaced, never written to.
     hidden
@@ -76,6 +104,7 @@ class Tissue:
     labels: dict[str, LabelSet] = field(default_factory=dict)
     clusters: str | None = None
     coloring: Coloring | None = None
+    scale: Scale = Scale()
     selection: np.ndarray = field(init=False)
     hidden: np.ndarray = field(init=False)
     history: History = field(default_factory=History)

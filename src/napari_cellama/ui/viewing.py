@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from psygnal import Signal
@@ -10,6 +11,7 @@ from psygnal import Signal
 from napari_cellama.core.labels import LabelSet
 from napari_cellama.errors import UserError
 from napari_cellama.ui.commands import State
+from napari_cellama.ui.painting import check_coloring
 from napari_cellama.ui.selection import How, Tool, combined, described
 from napari_cellama.ui.tissue import Coloring, Tissue
 
@@ -65,11 +67,33 @@ class Viewing:
         """
         tissue = self.need_tissue()
         if coloring is not None:
-            from napari_cellama.ui.painting import check_coloring
-
             check_coloring(tissue, coloring)
+        if coloring != tissue.coloring:  # limits are those of one column or gene
+            tissue.scale = replace(tissue.scale, limits=None)
         tissue.coloring = coloring
         self.coloring_changed.emit(tissue)
+
+    def set_scale(self, **changes: Any) -> None:
+        """Change how numbers become colours; the names are those of :class:`~.tissue.Scale`.
+
+        Raises
+        ------
+        UserError
+            When the limits are not in order, or the coloured gene is not in the layer.
+        """
+        tissue = self.need_tissue()
+        before, tissue.scale = tissue.scale, replace(tissue.scale, **changes)
+        limits = tissue.scale.limits
+        try:
+            if limits is not None and not limits[0] < limits[1]:
+                raise UserError("The lower limit must be below the upper one.")
+            if tissue.coloring is not None:
+                check_coloring(tissue, tissue.coloring)
+        except UserError:
+            tissue.scale = before
+            raise
+        if tissue.scale != before:
+            self.coloring_changed.emit(tissue)
 
     def select(self, mask: np.ndarray, how: How = "replace", name: str | None = None) -> None:
         """Select cells; none selected shows all alike.

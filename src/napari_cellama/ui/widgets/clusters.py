@@ -27,12 +27,18 @@ from napari_cellama.ui.tissue import Coloring
 from napari_cellama.ui.widgets.cluster_foot import ClustersFoot
 from napari_cellama.ui.widgets.cluster_table import ClusterModel, ClusterTable
 from napari_cellama.ui.widgets.cluster_tools import ClusterTools
-from napari_cellama.ui.widgets.coloring import ColoringField, category_columns, choices_of
+from napari_cellama.ui.widgets.coloring import (
+    ColoringField,
+    category_columns,
+    choices_of,
+    number_columns,
+)
 from napari_cellama.ui.widgets.enrichment import Enrichment
 from napari_cellama.ui.widgets.form import Rows, WheelGuard
 from napari_cellama.ui.widgets.label_sets import HelpButton, LabelsMenu
 from napari_cellama.ui.widgets.legend import LegendView
 from napari_cellama.ui.widgets.listen import listen
+from napari_cellama.ui.widgets.scale import ScaleRow
 from napari_cellama.ui.widgets.style import follow_theme
 
 if TYPE_CHECKING:
@@ -69,6 +75,7 @@ class ClustersDock(QWidget):
         self.coloring = ColoringField(self)
         self.reset_button = QPushButton("Clusters", self)
         self.legend = LegendView(self)
+        self.scale = ScaleRow(session, self)
         self.model = ClusterModel(session, self.enrichment, self)
         self.table = ClusterTable(session, self.model, self)
         self.title = self._title("Clusters")
@@ -131,6 +138,7 @@ class ClustersDock(QWidget):
         column.addWidget(self._title("On the tissue"))
         column.addWidget(choice)
         column.addWidget(self.legend)
+        column.addWidget(self.scale)
         heading = QHBoxLayout()
         heading.addWidget(self.title, 1)
         for button in (self.tools.buttons["undo"], self.tools.buttons["redo"], self.help_button):
@@ -150,6 +158,7 @@ class ClustersDock(QWidget):
         layout.addWidget(self.foot)
         tools = self.tools.stops
         stops = [self.labels, self.labels_menu, self.coloring, self.reset_button]
+        stops += self.scale.stops
         stops += [*tools[:2], self.help_button, *tools[2:], self.table]
         for before, after in pairwise(stops):
             self.setTabOrder(before, after)
@@ -219,6 +228,7 @@ class ClustersDock(QWidget):
         legend = None if tissue is None else self._layers.legend_of(tissue)
         by_clusters = tissue is not None and _is_by_clusters(tissue)
         self.legend.show_legend(None if by_clusters else legend)
+        self.scale.show_legend(legend)
         self.foot.show_legend(legend)
         why = (
             "Open a tissue first."
@@ -285,7 +295,8 @@ class LabelsBox(QComboBox):
 def label_keys(tissue: Tissue) -> list[str]:
     """Return what can be shown as clusters: what was made here, then the tissue's own columns."""
     made = [key for key in tissue.labels if tissue.is_ours(key)]
-    return list(dict.fromkeys([*made, *category_columns(tissue.snapshot.obs)]))
+    obs = tissue.snapshot.obs
+    return list(dict.fromkeys([*made, *category_columns(obs), *number_columns(obs)]))
 
 
 def _summary(labels: LabelSet) -> str:
