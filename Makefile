@@ -36,6 +36,7 @@ format: $(VENV)/.installed-test
 
 docs: $(VENV)/.installed-test
 	$(BIN)/python scripts/recipe_page.py
+	$(BIN)/python scripts/keys_page.py
 
 screenshots: $(VENV)/.installed-test
 	@scripts/system-packages qt xvfb

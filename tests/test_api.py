@@ -165,3 +165,56 @@ def test_a_script_without_a_main_guard(tmp_path):
         "print(adata.obs['niche'].notna().sum(), 'cells')\n"
     )
     assert python(str(script), "-W", "ignore") == "12 cells\n"
+
+
+# ---- subclusters
+
+
+@pytest.fixture
+def embedded():
+    """Return cells of two types whose embeddings go with where they lie, as a run stores them."""
+    rng = np.random.default_rng(0)
+    coords = rng.uniform(0, 1000, (600, 2))
+    east = coords[:, 0] > 500
+    vectors = rng.normal(0, 0.4, (600, 8)).astype(np.float32)
+    vectors[:, 0] += np.where(east, 1, -1)
+    adata = ad.AnnData(np.ones((600, 2), np.float32), obsm={"spatial": coords})
+    adata.obs["celltype"] = pd.Categorical(rng.choice(["T cell", "B cell"], 600))
+    adata.obsm["X_cellama"] = vectors
+    adata.uns["cellama"] = {"views": np.array(["genes"], object)}
+    return adata, east
+
+
+def test_a_cell_type_is_subclustered(embedded, tmp_path):
+    adata, east = embedded
+    before = adata.obs["celltype"].copy()
+    assert nc.subcluster(adata, "T cell", key="celltype", n_clusters=2) == ["T cell.1", "T cell.2"]
+    pd.testing.assert_series_equal(adata.obs["celltype"], before)
+    found = adata.obs["celltype_edited"].astype(str)
+    assert set(found) == {"B cell", "T cell.1", "T cell.2"}
+    assert len(adata.uns["celltype_edited_colors"]) == 3
+    chosen = (before == "T cell").to_numpy()
+    assert (
+        pd.crosstab(found[chosen], east[chosen]).to_numpy().max(axis=1).sum() > 0.9 * chosen.sum()
+    )
+    nc.write(adata, tmp_path / "x.h5ad")
+    again = nc.read(tmp_path / "x.h5ad")
+    record = again.uns["cellama"]["label_sets"]["celltype_edited"]["splits"]["0001"]
+    assert record["parent"] == "T cell"
+    assert nc.Recipe.from_json(str(record["recipe"])).n_clusters == 2
+    parts = nc.subcluster(again, "T cell.1", key="celltype_edited", n_clusters=2)
+    assert parts == ["T cell.1.1", "T cell.1.2"]
+    assert set(again.uns["cellama"]["label_sets"]["celltype_edited"]["splits"]) == {"0001", "0002"}
+
+
+def test_what_cannot_be_subclustered_is_said(embedded):
+    adata, _ = embedded
+    with pytest.raises(nc.UserError, match="celltype"):
+        nc.subcluster(adata, "T cell", key="cell_type")
+    with pytest.raises(nc.UserError, match="T cell"):
+        nc.subcluster(adata, "T cells", key="celltype")
+    with pytest.raises(nc.UserError, match="not made here"):
+        nc.subcluster(adata, "T cell", key="celltype", key_added="celltype")
+    del adata.obsm["X_cellama"]
+    with pytest.raises(nc.UserError, match="find niches first"):
+        nc.subcluster(adata, "T cell", key="celltype")

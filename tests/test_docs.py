@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
-def test_recipe_page_is_up_to_date() -> None:
-    script = ROOT / "scripts" / "recipe_page.py"
+@pytest.mark.parametrize("name", ["recipe_page.py", "keys_page.py"])
+def test_generated_page_is_up_to_date(name: str) -> None:
+    script = ROOT / "scripts" / name
     assert subprocess.run([sys.executable, script, "--check"]).returncode == 0, "run `make docs`"

@@ -103,6 +103,12 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(autouse=True)
+def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep unsaved work in a folder of the test's own."""
+    monkeypatch.setenv("NAPARI_CELLAMA_STATE", str(tmp_path / "state"))
+
+
+@pytest.fixture(autouse=True)
 def _nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves jobs, threads or windows of its own behind."""
     if "qtbot" not in request.fixturenames and "make_napari_viewer" not in request.fixturenames:
@@ -171,25 +177,61 @@ class Canvas:
         picture = self.viewer.screenshot(canvas_only=True, flash=False)
         return np.array([picture[self.pixel_of(layer, point)][:3] for point in points])
 
-    def click(self, layer: Points, point: int, *, drag: int = 0) -> None:
+    def click(
+        self,
+        layer: Points,
+        point: int,
+        *,
+        drag: int = 0,
+        keys: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier,
+    ) -> None:
         """Press and release the left button on a point, moving the mouse between if asked."""
         row, column = self.pixel_of(layer, point)
-        self.click_at(row, column, drag=drag)
+        self.click_at(row, column, drag=drag, keys=keys)
 
-    def click_at(self, row: int, column: int, *, drag: int = 0) -> None:
+    def click_at(
+        self,
+        row: int,
+        column: int,
+        *,
+        drag: int = 0,
+        keys: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier,
+    ) -> None:
         """Press and release the left button at a canvas pixel."""
         self.settle()
         start, button = QPoint(column, row), Qt.MouseButton.LeftButton
         QTest.mouseMove(self.native, start)
-        QTest.mousePress(self.native, button, pos=start)
+        QTest.mousePress(self.native, button, keys, start)
         for step in range(1, 5 if drag else 0):
             # QTest's own moves carry no pressed button, so that vispy takes them for hovering.
             self._move_pressed(start + QPoint(drag * step // 4, 0))
             QTest.qWait(20)  # vispy leaves out moves that follow each other faster
-        QTest.mouseRelease(self.native, button, pos=start + QPoint(drag, 0))
+        QTest.mouseRelease(self.native, button, keys, start + QPoint(drag, 0))
         self.settle()
 
-    def _move_pressed(self, position: QPoint) -> None:
+    def drag(
+        self,
+        path: list[tuple[int, int]],
+        keys: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier,
+    ) -> None:
+        """Press the left button, move along (row, column) canvas pixels, and release."""
+        self.settle()
+        points, button = [QPoint(column, row) for row, column in path], Qt.MouseButton.LeftButton
+        QTest.mouseMove(self.native, points[0])
+        QTest.mousePress(self.native, button, keys, points[0])
+        for point in points[1:]:
+            for _ in range(2):  # of moves that come while it draws, napari keeps the last
+                self._move_pressed(point, keys)
+                QTest.qWait(30)
+                self.settle()
+        QTest.mouseRelease(self.native, button, keys, points[-1])
+        self.settle()
+
+    def _move_pressed(
+        self,
+        position: QPoint,
+        keys: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier,
+    ) -> None:
         where = QPointF(position)
         event = QMouseEvent(
             QEvent.Type.MouseMove,
@@ -197,7 +239,7 @@ class Canvas:
             QPointF(self.native.mapToGlobal(position)),
             Qt.MouseButton.NoButton,
             Qt.MouseButton.LeftButton,
-            Qt.KeyboardModifier.NoModifier,
+            keys,
         )
         QApplication.sendEvent(self.native, event)
 

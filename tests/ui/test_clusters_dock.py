@@ -16,6 +16,7 @@ from qtpy.QtCore import QEvent, QPoint, Qt
 from qtpy.QtGui import QColor, QImage
 from qtpy.QtWidgets import (
     QAbstractButton,
+    QAbstractSpinBox,
     QApplication,
     QColorDialog,
     QComboBox,
@@ -603,7 +604,7 @@ def test_names_are_elided_but_told_whole(qtbot):
 
 def test_copy_table_puts_csv_on_the_clipboard(qtbot, dock, session):
     session.take_result(session.active, niche_result(session.active))
-    session.rename_cluster(0, 'margin, "outer"')
+    session.editing.rename(0, 'margin, "outer"')
     dock.table.sortByColumn(Column.COLOR, Qt.SortOrder.DescendingOrder)
     qtbot.mouseClick(dock.foot.copy_button, LEFT)
     table = pd.read_csv(io.StringIO(QApplication.clipboard().text()), dtype={"cluster": str})
@@ -725,6 +726,20 @@ def test_a_figure_of_an_unknown_kind_is_refused_in_a_sentence(qtbot, dock, monke
     assert not list(tmp_path.iterdir())
 
 
+def test_a_new_run_keeps_what_was_made_of_the_one_before(dock, session):
+    session.take_result(session.active, niche_result(session.active))
+    session.editing.rename(0, "margin")
+    session.take_result(session.active, niche_result(session.active))
+    assert session.clusters.names == ("1", "2", "3")
+    assert session.active.labels["niche_edited"].names == ("margin", "2", "3")
+    assert "'niche_edited' under Labels" in dock.foot.message.sentence.text()
+    texts = [dock.labels.itemText(i) for i in range(dock.labels.count())]
+    assert texts == ["niche", "niche_edited", "celltype"]
+    assert session.active.history.undo_name is None
+    session.take_result(session.active, niche_result(session.active))
+    assert "niche_edited_2" not in session.active.labels
+
+
 def test_closing_the_dialogs_does_nothing(qtbot, dock, monkeypatch):
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: ("", ""))
     qtbot.mouseClick(dock.foot.figure_button, LEFT)
@@ -742,20 +757,23 @@ def test_every_control_has_a_tooltip_and_a_place_in_the_tab_order(qtbot, dock):
         for widget in dock.findChildren(QAbstractButton)
         + dock.findChildren(QComboBox)
         + dock.findChildren(QLineEdit)
-        if widget.isVisible()
+        if widget.isVisible() and not isinstance(widget.parent(), QAbstractSpinBox)
     ]
     assert len(controls) >= 6
     for control in controls:
         assert control.toolTip(), control
     order, widget = [], dock.labels
     for _ in range(200):
-        if widget.isVisibleTo(dock) and widget.isEnabled() and widget.focusPolicy() & TAB:
+        stops = widget.isEnabled() and widget.focusPolicy() & TAB
+        if widget.isVisibleTo(dock) and stops and not isinstance(widget.parent(), QAbstractSpinBox):
             order.append(widget)
         widget = widget.nextInFocusChain()
         if widget is dock.labels or not dock.isAncestorOf(widget):
             break
-    foot = dock.foot
-    expected = [dock.labels, dock.coloring, dock.table]
+    foot, tools = dock.foot, dock.tools
+    expected = [dock.labels, dock.labels_menu, dock.coloring, dock.help_button]
+    expected += [tools.buttons["lasso"], tools.buttons["rectangle"], tools.how]
+    expected += [tools.division.number, tools.division.more, dock.table]
     expected += [foot.figure_button, foot.copy_button, foot.save_button]
     assert order == expected
 
@@ -763,13 +781,19 @@ def test_every_control_has_a_tooltip_and_a_place_in_the_tab_order(qtbot, dock):
 @pytest.mark.parametrize("width", [340, 420])
 def test_nothing_is_cut_at_the_narrowest_and_the_widest(real_window, qtbot, dock, session, width):
     session.color_by(Coloring("gene", "CD3E"))
+    session.select(np.arange(120) < 50)
+    session.editing.hide()
+    session.select(np.arange(120) > 60)
+    dock.tools.division.more.setChecked(True)
     dock.setFixedWidth(width)
     QApplication.processEvents()
     assert dock.minimumSizeHint().width() <= 340
     assert dock.table.horizontalScrollBar().maximum() == 0
-    for button in (dock.foot.figure_button, dock.foot.copy_button, dock.foot.save_button):
+    foot = [dock.foot.figure_button, dock.foot.copy_button, dock.foot.save_button]
+    tools = [*dock.tools.buttons.values(), dock.tools.division.button]
+    for button in (*foot, *tools):
         needed = button.fontMetrics().horizontalAdvance(button.text())
-        assert button.width() >= needed + 8
+        assert button.width() >= needed + (4 if button.objectName() == "link" else 8)
         assert button.mapTo(dock, QPoint(button.width(), 0)).x() <= width
 
 
@@ -799,5 +823,5 @@ def test_a_closed_dock_is_gone_and_the_session_goes_on(
     del dock
     assert is_gone(table)
     session.pick_cell(3)
-    session.rename_cluster(0, "another")
+    session.editing.rename(0, "another")
     assert session.active.selection.any()

@@ -182,7 +182,7 @@ def test_closing_the_window_while_genes_are_read_leaves_nothing(make_napari_view
 @pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
 def test_naparis_save_writes_the_section_with_its_edits(viewer, session, tissue, tmp_path, suffix):
     session.show_clusters("celltype")
-    session.rename_cluster(0, "T lymphocyte")
+    session.editing.rename(0, "T lymphocyte")
     path = tmp_path / f"out{suffix}"
     assert not tissue.saved
     written = layers_of(viewer).layer_of(tissue).save(str(path))

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from napari_cellama.core.labels import LabelSet
 from napari_cellama.errors import UserError
 from napari_cellama.ui.painting import (
     FADED,
@@ -17,7 +18,7 @@ from napari_cellama.ui.painting import (
     paint,
     values_of,
 )
-from napari_cellama.ui.tissue import Coloring, LabelSet, Tissue
+from napari_cellama.ui.tissue import Coloring, Tissue
 
 TYPES = Coloring("obs", "celltype")
 

@@ -28,6 +28,23 @@ _FAMILIAR = (
 )
 #: Lightness and chroma, in OKLab, of the colours that follow: none glaring, none near grey.
 _LIGHTNESS, _CHROMA = (0.50, 0.86), (0.06, 0.17)
+#: How far shades of a colour go from their middle, in OKLab's lightness, and how much they turn.
+_SHADE_REACH, _SHADE_MIDDLE, _SHADE_TURN = 0.2, (0.5, 0.7), 0.35
+#: Linear sRGB to the eye's cones, and their cube roots to OKLab.
+_TO_CONES = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+_TO_LAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
 #: Up to how many categories colours are dealt out by who is next to whom.
 _MOST_ARRANGED = 100
 
@@ -59,21 +76,40 @@ def oklab(rgb: np.ndarray) -> np.ndarray:
     """
     rgb = np.asarray(rgb, np.float64)
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    to_cones = np.array(
-        [
-            [0.4122214708, 0.5363325363, 0.0514459929],
-            [0.2119034982, 0.6806995451, 0.1073969566],
-            [0.0883024619, 0.2817188376, 0.6299787005],
-        ]
-    )
-    to_lab = np.array(
-        [
-            [0.2104542553, 0.7936177850, -0.0040720468],
-            [1.9779984951, -2.4285922050, 0.4505937099],
-            [0.0259040371, 0.7827717662, -0.8086757660],
-        ]
-    )
-    return np.cbrt(linear @ to_cones.T) @ to_lab.T
+    return np.cbrt(linear @ _TO_CONES.T) @ _TO_LAB.T
+
+
+def from_oklab(lab: np.ndarray) -> np.ndarray:
+    """Convert (n, 3) OKLab to sRGB in [0, 1], where what lies beyond is cut."""
+    cones = (np.asarray(lab, np.float64) @ np.linalg.inv(_TO_LAB).T) ** 3
+    linear = np.clip(cones @ np.linalg.inv(_TO_CONES).T, 0, 1)
+    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def shades(color: str, n: int) -> tuple[str, ...]:
+    """Return n shades of a colour, from dark to light, with a slight turn of the hue.
+
+    Parameters
+    ----------
+    color
+        ``#rrggbb``.
+    n
+        How many; up to about eight are easily told apart.
+
+    Returns
+    -------
+    tuple of str
+        ``#rrggbb``, all different up to 100.
+    """
+    light, green_red, blue_yellow = oklab(np.array([_rgb(color)]))[0]
+    # The middle is the colour itself, moved to where there is room on both sides.
+    middle = np.clip(light, *_SHADE_MIDDLE)
+    places = np.linspace(-1, 1, n) if n > 1 else np.zeros(1)
+    angle = np.arctan2(blue_yellow, green_red) + _SHADE_TURN * places
+    chroma = np.hypot(green_red, blue_yellow) * (1 - 0.25 * np.abs(places))
+    lab = [middle + _SHADE_REACH * places, chroma * np.cos(angle), chroma * np.sin(angle)]
+    levels = (from_oklab(np.column_stack(lab)) * 255).round().astype(int)
+    return tuple("#{:02x}{:02x}{:02x}".format(*level) for level in levels)
 
 
 def niche_colors(

@@ -22,6 +22,7 @@ from .page import (
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
@@ -39,6 +40,8 @@ def tissue_figure(
     colors: Sequence[str] = (),
     values: np.ndarray | None = None,
     label: str = "",
+    limits: tuple[float, float] | None = None,
+    colormap: str = "viridis",
     units: str = "pixel",
     title: str = "",
     shown: np.ndarray | None = None,
@@ -58,6 +61,9 @@ def tissue_figure(
         (n,) numbers, instead of categories; NaN is grey.
     label
         What the values are, for the colour bar.
+    limits, colormap
+        The values at the ends of the colour map, by default the smallest and the 99th
+        percentile, and its name.
     units
         The unit of ``coords``: "µm", "pixel" or another name.
     title
@@ -86,7 +92,8 @@ def tissue_figure(
         page = Page(width + side + 0.45, height + 0.85)
         figure = page.figure()
         axes = page.axes(figure, 0.15, 0.4, width, height)
-        rgba, order = paint(categories, colors, values, shown)
+        scale = None if values is None else _mapped(np.asarray(values, float), limits, colormap)
+        rgba, order = paint(categories, colors, values, shown, scale)
         draw_tissue(axes, coords, rgba, order, units, diameter)
         axes.set_title(title, fontsize=TITLE_SIZE, loc="left", pad=8)
         if values is None:
@@ -100,7 +107,7 @@ def tissue_figure(
             )
         else:
             bar = page.axes(figure, width + 0.3, 0.4 + height * 0.2, 0.13, height * 0.6)
-            _draw_color_bar(bar, np.asarray(values, float), label)
+            _draw_color_bar(bar, np.asarray(values, float), label, scale)
     return figure
 
 
@@ -109,15 +116,16 @@ def paint(
     colors: Sequence[str],
     values: np.ndarray | None = None,
     shown: np.ndarray | None = None,
+    scale: ScalarMappable | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (n, 4) colours, and (n,) the order to draw in: grey cells first, so underneath."""
-    from matplotlib import colormaps
     from matplotlib.colors import to_rgba_array
 
     if categories is None:
         numbers = np.asarray(values, float)
         known, rank = np.isfinite(numbers), numbers
-        rgba = colormaps["viridis"](_scale(numbers)(np.where(known, numbers, 0)))
+        scale = _mapped(numbers) if scale is None else scale
+        rgba = scale.to_rgba(np.where(known, numbers, 0))
     else:
         codes = np.asarray(categories.codes)
         rgba = to_rgba_array([*colors, GREY])[codes]
@@ -203,10 +211,18 @@ def _scale(values: np.ndarray) -> Normalize:
     return Normalize(low, high if high > low else max(float(finite.max()), low + 1), clip=True)
 
 
-def _draw_color_bar(axes: Axes, values: np.ndarray, label: str) -> None:
+def _mapped(
+    values: np.ndarray, limits: tuple[float, float] | None = None, colormap: str = "viridis"
+) -> ScalarMappable:
+    """Return what turns values into colours."""
     from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
 
-    scale = ScalarMappable(_scale(values), "viridis")
+    norm = _scale(values) if limits is None else Normalize(*limits, clip=True)
+    return ScalarMappable(norm, colormap)
+
+
+def _draw_color_bar(axes: Axes, values: np.ndarray, label: str, scale: ScalarMappable) -> None:
     beyond = np.nanmax(values, initial=-np.inf) > scale.norm.vmax
     bar: Any = axes.figure.colorbar(
         scale, cax=axes, label=label, extend="max" if beyond else "neither"

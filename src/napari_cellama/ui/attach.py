@@ -5,8 +5,10 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING
 
+from napari_cellama.ui.actions import bind_keys
 from napari_cellama.ui.layers import TissueLayers
 from napari_cellama.ui.panel import PanelKeeper, main_window
+from napari_cellama.ui.recovery import Recovery
 from napari_cellama.ui.session import Session
 
 if TYPE_CHECKING:
@@ -33,7 +35,9 @@ def layers_of(viewer: Viewer) -> TissueLayers:
     viewer = getattr(viewer, "__wrapped__", viewer)
     if viewer not in _attached:
         session = Session()
+        session.recovery = Recovery(session)
         _attached[viewer] = TissueLayers(session, viewer)
+        bind_keys(viewer, session)
         _close_with_window(viewer, session)
     return _attached[viewer]
 

@@ -13,9 +13,10 @@ from napari_cellama.core.events import CancelToken
 from napari_cellama.errors import UserError
 
 if TYPE_CHECKING:
+    from napari_cellama.core.labels import LabelSet
     from napari_cellama.ui.painting import Legend
     from napari_cellama.ui.placement import Placement
-    from napari_cellama.ui.tissue import LabelSet, Tissue
+    from napari_cellama.ui.tissue import Tissue
 
 #: A tissue that is coloured by nothing.
 _PLAIN = "#7f7f7f"
@@ -46,8 +47,8 @@ def cluster_table(
         cells, 0 to 1), then ``neighbor_1``, ``enrichment_1`` and so on to 3, empty where there
         are fewer.
     """
-    sizes = labels.sizes
-    total = max(1, int(sizes.sum()))
+    sizes = labels.totals
+    total = max(1, int(labels.sizes.sum()))
     rows = []
     for cluster in order:
         row: dict[str, Any] = {
@@ -105,7 +106,7 @@ def figure_events(
         ``.png``, ``.svg`` or ``.pdf``.
     """
     coloring = tissue.coloring
-    labels = tissue.label_set(coloring.name) if legend.kind == "categorical" else None
+    labels = tissue.label_set(coloring.name).flat() if legend.kind == "categorical" else None
     selection = tissue.selection if tissue.selection.any() else None
     name, units = tissue.name, _UNITS.get(tissue.units, tissue.units)
 
@@ -116,9 +117,12 @@ def figure_events(
         if labels is not None:
             colored = _by_category(placement.of_points(labels.codes), labels.names, labels.colors)
         elif legend.kind == "continuous":
-            # Beyond the limits a value has the end's colour, on the canvas as in the figure.
-            values = np.clip(values_of(tissue, coloring), *legend.limits)
-            colored = {"values": placement.of_points(values), "label": legend.title}
+            colored = {
+                "values": placement.of_points(values_of(tissue, coloring)),
+                "label": legend.title,
+                "limits": legend.limits,
+                "colormap": legend.colormap,
+            }
         else:
             colored = _by_category(np.zeros(len(placement.points), int), ("cells",), (_PLAIN,))
         token.check()

@@ -1,7 +1,8 @@
-"""The tissue on the canvas: its layers, painted as the session says, and clicks on its cells."""
+"""The tissue on the canvas: its layers, painted as the session says."""
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_cellama.ui.painting import Legend, Shading, shade
+from napari_cellama.ui.picking import Picking
 from napari_cellama.ui.placement import Placement, place
 from napari_cellama.ui.tissue import Coloring, Tissue
 from napari_cellama.ui.view import is_in_view
@@ -26,10 +28,6 @@ PLACEMENT = "napari_cellama_placement"
 
 #: The unit, of our own, of coordinates in pixels.
 _PIXELS = "coordinate_pixel"
-
-#: Canvas pixels that a click may miss a cell by, and that a hand may tremble during it.
-_REACH = 6.0
-_TREMBLE = 4.0
 
 
 def layer_data(tissue: Tissue) -> list[tuple[Any, dict[str, Any], str]]:
@@ -94,7 +92,9 @@ def _points_data(tissue: Tissue, placement: Placement, unit: str) -> tuple[Any, 
     shading = shade(tissue, tissue.coloring)
     attributes = {
         "name": tissue.name,
-        "face_color": _of_points(shading, placement).rgba(placement.of_points(tissue.selection)),
+        "face_color": _of_points(shading, placement).rgba(
+            placement.of_points(tissue.selection), placement.of_points(tissue.hidden)
+        ),
         "size": placement.diameter,
         # A border would hide the cell's colour once cells are a few pixels wide.
         "border_width": 0,
@@ -152,6 +152,7 @@ class _Shown:
     layer: Points
     placement: Placement
     shading: Shading
+    painted: tuple[Any, ...] = ()
 
 
 class TissueLayers:
@@ -176,7 +177,7 @@ class TissueLayers:
         layers.events.inserted.connect(self._on_inserted)
         layers.events.removed.connect(self._on_removed)
         layers.selection.events.active.connect(self._on_layer_selected)
-        viewer.mouse_drag_callbacks.append(self._on_mouse)
+        self.picking = Picking(session, viewer, self)
         for layer in list(layers):
             self._take_in(layer)
 
@@ -193,6 +194,14 @@ class TissueLayers:
         """Return what the colours of a tissue's cells mean, if they are shown."""
         shown = self._shown.get(tissue.id)
         return None if shown is None else shown.shading.legend
+
+    def from_the_top(self, viewer: Viewer) -> Iterator[tuple[Tissue, Points, Placement]]:
+        """Yield the tissues that can be seen, the topmost first, with layer and placement."""
+        for layer in reversed(viewer.layers):
+            tissue = tissue_of(layer)
+            shown = None if tissue is None else self._shown.get(tissue.id)
+            if shown is not None and shown.layer is layer and layer.visible:
+                yield tissue, layer, shown.placement
 
     # ---- the viewer's layers
 
@@ -259,61 +268,18 @@ class TissueLayers:
             )
             self.session.message.emit("warning", text, "")
             return
-        selection = shown.placement.of_points(shown.tissue.selection)
-        write_colors(shown.layer, shown.shading, selection)
-
-    # ---- clicks
-
-    def _on_mouse(self, viewer: Viewer, event: Any) -> Iterator[None]:
-        """Pick the clicked cell; what turns into a drag moves the canvas and picks nothing."""
-        active = viewer.layers.selection.active
-        drawing = active is not None and active.mode != "pan_zoom" and active.mode != "transform"
-        if event.button != 1 or event.modifiers or drawing:
-            return
-        pressed = np.asarray(event.pos)
-        moved = 0.0
-        yield
-        while event.type == "mouse_move":
-            moved = max(moved, _distance(event.pos, pressed))
-            yield
-        # Moves that follow each other too fast are left out, so the release counts as well.
-        moved = max(moved, _distance(event.pos, pressed))
-        if moved <= _TREMBLE:
-            self._pick(viewer, event)
-
-    def _pick(self, viewer: Viewer, event: Any) -> None:
-        """Pick the cell under the cursor in the topmost tissue that has one there."""
-        for layer in reversed(viewer.layers):
-            tissue = tissue_of(layer)
-            shown = None if tissue is None else self._shown.get(tissue.id)
-            if shown is None or shown.layer is not layer or not layer.visible:
-                continue
-            cell = cell_at(shown.layer, shown.placement, event, viewer.scene.camera.zoom)
-            if cell is not None:
-                self.session.activate(tissue)
-                self.session.pick_cell(cell)
-                return
+        tissue, placement = shown.tissue, shown.placement
+        wanted = (shown.shading, tissue.selection, tissue.hidden)
+        if all(map(operator.is_, wanted, shown.painted)) and shown.painted:
+            return  # colours and selection have changed together, which is told twice
+        shown.painted = wanted
+        masks = (placement.of_points(tissue.selection), placement.of_points(tissue.hidden))
+        write_colors(shown.layer, shown.shading, *masks)
 
 
-def cell_at(layer: Points, placement: Placement, event: Any, zoom: float) -> int | None:
-    """Return the cell of a tissue's layer that a mouse event points at, if any.
-
-    Parameters
-    ----------
-    zoom
-        Canvas pixels per unit of the world.
-    """
-    scale = abs(float(layer.scale[-1])) or 1.0
-    radius = max(placement.diameter, _REACH / zoom / scale)
-    position = np.asarray(layer.world_to_data(event.position))[-layer.ndim :]
-    if len(event.dims_displayed) == 3 and layer.ndim == 3:
-        ahead = np.asarray(event.position) + np.asarray(event.view_direction)
-        direction = np.asarray(layer.world_to_data(ahead))[-layer.ndim :] - position
-        return placement.nearest_to_ray(position, direction, radius)
-    return placement.nearest(position, radius)
-
-
-def write_colors(layer: Points, shading: Shading, selection: np.ndarray) -> None:
+def write_colors(
+    layer: Points, shading: Shading, selection: np.ndarray, hidden: np.ndarray
+) -> None:
     """Give a points layer its colours by the quickest way that napari's public names allow.
 
     Assigning ``face_color`` checks, compares and uploads the colours twice; filling the layer's
@@ -321,17 +287,12 @@ def write_colors(layer: Points, shading: Shading, selection: np.ndarray) -> None
     """
     colors = layer.face_color
     if layer.face_color_mode == "direct" and colors.flags.writeable:
-        shading.rgba(selection, out=colors)
+        shading.rgba(selection, hidden, out=colors)
         if layer.face_color is colors:
             layer.events.face_color()
             layer.refresh(data_displayed=False, highlight=False, extent=False)  # the thumbnail
             return
-    layer.face_color = shading.rgba(selection)
-
-
-def _distance(position: Any, start: np.ndarray) -> float:
-    """Return how many canvas pixels lie between two positions."""
-    return float(np.linalg.norm(np.asarray(position) - start))
+    layer.face_color = shading.rgba(selection, hidden)
 
 
 def _of_points(shading: Shading, placement: Placement) -> Shading:

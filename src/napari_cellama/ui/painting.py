@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_cellama.errors import UserError, unknown_name
-from napari_cellama.ui.tissue import Coloring
+from napari_cellama.ui.tissue import Coloring, Scale
 
 if TYPE_CHECKING:
     from napari_cellama.ui.tissue import Tissue
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 UNKNOWN = (0.5, 0.5, 0.5, 1.0)
 #: Cells beside the selection: grey, and see-through so that an image below stays readable.
 FADED = (0.5, 0.5, 0.5, 0.35)
+#: Cells that were hidden.
+INVISIBLE = (0.0, 0.0, 0.0, 0.0)
 #: All cells, where nothing was chosen to colour them by.
 PLAIN = (0.75, 0.75, 0.75, 1.0)
-#: Perceptually uniform, and readable with any colour vision.
-COLORMAP = "viridis"
 _SHADES = 256
 #: Where gene symbols are kept when var_names are accession numbers.
 _SYMBOL_COLUMNS = ("gene_symbols", "gene_symbol", "gene_name", "gene_names", "feature_name")
@@ -57,7 +57,7 @@ class Legend:
     colors: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()
     limits: tuple[float, float] = (0.0, 1.0)
-    colormap: str = COLORMAP
+    colormap: str = "viridis"
     n_unknown: int = 0
 
 
@@ -79,20 +79,30 @@ class Shading:
     table: np.ndarray
     legend: Legend
 
-    def rgba(self, selection: np.ndarray | None = None, out: np.ndarray | None = None) -> Any:
+    def rgba(
+        self,
+        selection: np.ndarray | None = None,
+        hidden: np.ndarray | None = None,
+        out: np.ndarray | None = None,
+    ) -> Any:
         """Return (n, 4) float32 RGBA, with the cells beside the selection faded.
 
         Parameters
         ----------
         selection
             (n,) bool; ``None`` or no cell selected shows all alike.
+        hidden
+            (n,) bool: cells that are not to be seen.
         out
             An (n, 4) array to write into instead.
         """
-        index, table = self.index, self.table
+        index = self.index
+        table = np.vstack([self.table, np.float32([FADED, INVISIBLE])])
+        faded, invisible = (np.array(len(table) - i, index.dtype) for i in (2, 1))
         if selection is not None and selection.any():
-            table = np.vstack([table, np.float32([FADED])])
-            index = np.where(selection, index, np.array(len(table) - 1, index.dtype))
+            index = np.where(selection, index, faded)
+        if hidden is not None and hidden.any():
+            index = np.where(hidden, invisible, index)
         if out is not None:
             table = table.astype(out.dtype)
         return np.take(table, index, axis=0, out=out, mode="clip")
@@ -111,6 +121,7 @@ def paint(
     coloring: Coloring | None,
     selection: np.ndarray | None = None,
     *,
+    hidden: np.ndarray | None = None,
     layer: str | None = None,
 ) -> Painted:
     """Colour every cell of a tissue.
@@ -123,6 +134,8 @@ def paint(
         A label set, an obs column or a gene; ``None`` for one plain colour.
     selection
         (n,) bool: the cells that keep their colours while the others fade.
+    hidden
+        (n,) bool: cells that are not to be seen.
     layer
         The matrix that a gene is read from: a name in layers, "raw", or ``None`` for X.
 
@@ -137,7 +150,7 @@ def paint(
         As for :func:`check_coloring`.
     """
     shading = shade(tissue, coloring, layer=layer)
-    return Painted(shading.rgba(selection), shading.legend)
+    return Painted(shading.rgba(selection, hidden), shading.legend)
 
 
 def shade(tissue: Tissue, coloring: Coloring | None, *, layer: str | None = None) -> Shading:
@@ -148,7 +161,7 @@ def shade(tissue: Tissue, coloring: Coloring | None, *, layer: str | None = None
     values = values_of(tissue, coloring, layer=layer)
     if values is None:
         return _shade_labels(tissue, coloring.name)
-    return _shade_values(values, coloring.name)
+    return _shade_values(values, coloring.name, tissue.scale)
 
 
 def legend_of(tissue: Tissue, coloring: Coloring | None, *, layer: str | None = None) -> Legend:
@@ -160,7 +173,7 @@ def values_of(tissue: Tissue, coloring: Coloring, *, layer: str | None = None) -
     """Return (n,) float32 numbers where the colouring is continuous, ``None`` where it is not."""
     check_coloring(tissue, coloring, layer=layer)
     if coloring.kind == "gene":
-        return gene_values(tissue, coloring.name, layer=layer)
+        return gene_values(tissue, coloring.name, layer=layer or tissue.scale.layer)
     if coloring.kind == "obs" and _is_continuous(tissue, coloring.name):
         column = tissue.column(coloring.name)
         return column.to_numpy(np.float32, na_value=np.nan)
@@ -180,7 +193,7 @@ def check_coloring(tissue: Tissue, coloring: Coloring, *, layer: str | None = No
     if coloring.kind == "gene":
         if not tissue.has_matrix:
             raise UserError("The genes are still being read; try again in a moment.")
-        _gene_column(tissue, coloring.name, layer)
+        _gene_column(tissue, coloring.name, layer or tissue.scale.layer)
     elif tissue.column(coloring.name) is None and coloring.name not in tissue.labels:
         kind = "label set or obs column" if coloring.kind == "labels" else "obs column"
         known = dict.fromkeys([*tissue.labels, *tissue.confidences, *obs.columns])
@@ -249,10 +262,11 @@ def _is_continuous(tissue: Tissue, name: str) -> bool:
 def _shade_labels(tissue: Tissue, name: str) -> Shading:
     """Give each category its colour."""
     labels = tissue.label_set(name)
+    labels = labels.flat()
     n_names = len(labels.names)
     table = np.vstack([_rgba_of(labels.colors), np.float32([UNKNOWN])])
     # -1 becomes the last row; small integers make the look-up twice as fast.
-    index = labels.codes.astype(np.uint8 if n_names < 255 else np.uint32)
+    index = labels.codes.astype(np.uint8 if n_names < 253 else np.uint32)
     np.minimum(index, n_names, out=index)
     legend = Legend(
         "categorical",
@@ -265,30 +279,31 @@ def _shade_labels(tissue: Tissue, name: str) -> Shading:
     return Shading(index, table, legend)
 
 
-def _shade_values(values: np.ndarray, name: str) -> Shading:
-    """Give each value its shade of the colour map, from the 1st to the 99th percentile."""
+def _shade_values(values: np.ndarray, name: str, scale: Scale) -> Shading:
+    """Give each value its shade of the colour map, between the limits."""
     known = np.isfinite(values)
-    low, high = _limits(values if known.all() else values[known])
+    low, high = scale.limits or _limits(values if known.all() else values[known], scale.clip)
     scaled = (values - np.float32(low)) * np.float32(_SHADES / (high - low))
     np.clip(scaled, 0, _SHADES - 1, out=scaled)
     scaled[~known] = _SHADES
+    n_unknown = int(len(values) - known.sum())
     legend = Legend(
-        "continuous", name, limits=(low, high), n_unknown=int(len(values) - known.sum())
+        "continuous", name, limits=(low, high), colormap=scale.colormap, n_unknown=n_unknown
     )
-    return Shading(scaled.astype(np.uint16), _colormap_table(COLORMAP), legend)
+    return Shading(scaled.astype(np.uint16), _colormap_table(scale.colormap), legend)
 
 
-def _limits(values: np.ndarray) -> tuple[float, float]:
-    """Return where a colour map begins and ends: the outliers' share of 1% each is cut."""
+def _limits(values: np.ndarray, clip: float = 1.0) -> tuple[float, float]:
+    """Return where a colour map begins and ends: ``clip`` percent are cut at either end."""
     if not len(values):
         return 0.0, 1.0
-    low, high = (float(value) for value in np.percentile(values, [1, 99]))
+    low, high = (float(value) for value in np.percentile(values, [clip, 100 - clip]))
     if low == high:  # e.g. a gene that fewer than 1% of the cells express
         low, high = float(values.min()), float(values.max())
     return (low, high) if low < high else (low, low + 1.0)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _colormap_table(name: str) -> np.ndarray:
     """Return (257, 4) float32: a colour map's shades, then the colour of unknown values."""
     from napari.utils.colormaps import ensure_colormap

@@ -62,17 +62,55 @@ class Placement:
         """Return the (y, x) that a section, and its image, is moved by."""
         return self.offsets.get(section, (0.0, 0.0))
 
-    def nearest(self, position: np.ndarray, radius: float) -> int | None:
+    def point_of(self, cell: int) -> int | None:
+        """Return a cell's point, if it has one."""
+        point = int(np.searchsorted(self.cells, cell))
+        return point if point < len(self.cells) and self.cells[point] == cell else None
+
+    def inside(self, outline: np.ndarray) -> np.ndarray:
+        """Return (n,) bool: the cells inside an outline, whatever their depth.
+
+        Parameters
+        ----------
+        outline
+            (k, 2) of (y, x), closed from the last to the first; where it crosses itself, what
+            it surrounds twice is outside.
+        """
+        import shapely
+
+        found = np.zeros(self.n_obs, bool)
+        if len(outline) < 3:
+            return found
+        y, x = self.points[:, -2], self.points[:, -1]
+        (bottom, left), (top, right) = outline.min(axis=0), outline.max(axis=0)
+        near = np.flatnonzero((y >= bottom) & (y <= top) & (x >= left) & (x <= right))
+        polygon = shapely.Polygon(outline[:, ::-1])
+        shapely.prepare(polygon)
+        found[self.cells[near[shapely.contains_xy(polygon, x[near], y[near])]]] = True
+        return found
+
+    def nearest(
+        self, position: np.ndarray, radius: float, skipped: np.ndarray | None = None
+    ) -> int | None:
         """Return the cell nearest to a (z, y, x) position, if one lies within ``radius``.
 
         Looks at every point: 10 ms at a million, which spares building and keeping a tree.
+        Points of ``skipped``, (m,) bool, do not count.
         """
         square = np.zeros(len(self.points))
         for column, value in zip(self.points.T, position, strict=True):
             square += (column - value) ** 2
+        if skipped is not None and skipped.any():
+            square[skipped] = np.inf
         return self._closest(square, radius)
 
-    def nearest_to_ray(self, start: np.ndarray, direction: np.ndarray, radius: float) -> int | None:
+    def nearest_to_ray(
+        self,
+        start: np.ndarray,
+        direction: np.ndarray,
+        radius: float,
+        skipped: np.ndarray | None = None,
+    ) -> int | None:
         """Return the foremost cell within ``radius`` of a line of sight, if there is one.
 
         Parameters
@@ -83,12 +121,15 @@ class Placement:
             Where the line leads to, away from the eye.
         radius
             In the coordinates' unit.
+        skipped
+            (m,) bool: points that do not count.
         """
         direction = direction / np.linalg.norm(direction)
         relative = self.points - start
         along = relative @ direction
         square = np.einsum("ij,ij->i", relative, relative) - along**2
-        hit = np.flatnonzero(square <= radius**2)
+        near = square <= radius**2
+        hit = np.flatnonzero(near if skipped is None else near & ~skipped)
         return int(self.cells[hit[along[hit].argmin()]]) if len(hit) else None
 
     def _closest(self, square: np.ndarray, radius: float) -> int | None:

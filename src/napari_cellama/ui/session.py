@@ -3,6 +3,8 @@
 A session belongs to one viewer (see :mod:`napari_cellama.ui.attach`). It knows no widget and no
 layer: the docks and the painter watch it. Everything here happens on the main thread; what takes
 long runs as a job, whose result is applied here only if the job is still the current one.
+
+What a user can undo goes through :meth:`Viewing.change`: a name, and the tissue's state after it.
 """
 
 from __future__ import annotations
@@ -14,24 +16,29 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from psygnal import Signal
 
+from napari_cellama.core.labels import LabelSet
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import Recipe
 from napari_cellama.ui import tasks
-from napari_cellama.ui.tissue import Coloring, LabelSet, Tissue
+from napari_cellama.ui.editing import Editing, free_key
+from napari_cellama.ui.tissue import Coloring, Tissue
+from napari_cellama.ui.viewing import Viewing
 from napari_cellama.ui.workers import Job, Jobs
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from napari_cellama.core.result import NicheResult
+    from napari_cellama.core.subclusters import Divided
+    from napari_cellama.ui.recovery import Recovery
 
 Level = Literal["info", "warning", "error"]
 
 
-class Session:
+class Session(Viewing):
     """The tissues that are open, what is chosen in them, and the jobs at work.
 
-    Events (psygnal signals; all on the main thread)
+    Events (psygnal signals; all on the main thread), beside those of :class:`~.viewing.Viewing`
 
     ``tissues_changed()``
         A tissue was opened or closed.
@@ -39,14 +46,8 @@ class Session:
         Another tissue is the one that the docks show.
     ``matrix_ready(tissue)``
         The expression matrix, read after the positions, has arrived.
-    ``coloring_changed(tissue)``, ``selection_changed(tissue)``
-        The tissue is to be painted anew; selection alone, or colours and selection.
-    ``labels_changed(tissue, key)``
-        A label set appeared or its names, colours or codes changed.
-    ``clusters_changed(tissue)``
-        The Clusters dock is to show another label set.
-    ``cell_picked(tissue, cell)``
-        A cell was clicked.
+    ``tissue_saved(tissue)``
+        Everything that was made of a tissue is in a file, or in its owner's AnnData.
     ``job_started(job)``, ``job_event(job, event)``
         A job began; it said something, at last Failed, Stopped or Ended.
     ``message(level, sentence, details)``
@@ -56,11 +57,7 @@ class Session:
     tissues_changed = Signal()
     active_changed = Signal(object)
     matrix_ready = Signal(object)
-    coloring_changed = Signal(object)
-    selection_changed = Signal(object)
-    labels_changed = Signal(object, str)
-    clusters_changed = Signal(object)
-    cell_picked = Signal(object, int)
+    tissue_saved = Signal(object)
     job_started = Signal(object)
     job_event = Signal(object, object)
     message = Signal(str, str, str)
@@ -69,6 +66,11 @@ class Session:
         self.tissues: list[Tissue] = []
         self.active: Tissue | None = None
         self.jobs = Jobs()
+        self.editing = Editing(self)
+        #: Keeps unsaved work on disk, where the session belongs to a window.
+        self.recovery: Recovery | None = None
+        #: How cells are subclustered: number, method and seed.
+        self.division = Recipe()
 
     # ---- tissues
 
@@ -110,88 +112,6 @@ class Session:
         tissue.has_matrix = True
         self.matrix_ready.emit(tissue)
 
-    # ---- looking
-
-    def color_by(self, coloring: Coloring | None) -> None:
-        """Colour the active tissue by a label set, an obs column or a gene.
-
-        Raises
-        ------
-        UserError
-            When there is no such column or gene, or the genes have not been read yet.
-        """
-        tissue = self._need_tissue()
-        if coloring is not None:
-            from napari_cellama.ui.painting import check_coloring
-
-            check_coloring(tissue, coloring)
-        tissue.coloring = coloring
-        self.coloring_changed.emit(tissue)
-
-    def select(self, mask: np.ndarray) -> None:
-        """Make these cells the selection; none selected shows all alike."""
-        tissue = self._need_tissue()
-        if not np.array_equal(tissue.selection, mask):
-            tissue.selection = np.asarray(mask, bool).copy()
-            self.selection_changed.emit(tissue)
-
-    def pick_cell(self, cell: int) -> None:
-        """Note the clicked cell and select the cluster it lies in, if clusters are shown."""
-        tissue = self._need_tissue()
-        tissue.picked = int(cell)
-        self.cell_picked.emit(tissue, tissue.picked)
-        labels = self.clusters
-        if labels is not None and labels.codes[cell] >= 0:
-            self.select(labels.mask(labels.codes[cell]))
-
-    # ---- label sets
-
-    @property
-    def clusters(self) -> LabelSet | None:
-        """The label set that the Clusters dock shows."""
-        tissue = self.active
-        if tissue is None or tissue.clusters is None:
-            return None
-        return tissue.label_set(tissue.clusters)
-
-    def show_clusters(self, key: str) -> None:
-        """Show an obs column or a run's niches as clusters, and colour the tissue by them."""
-        self._show(self._need_tissue(), key)
-
-    def _show(self, tissue: Tissue, key: str) -> None:
-        tissue.label_set(key)
-        had_selection = tissue.selection.any()
-        tissue.clusters = key
-        tissue.selection = np.zeros(tissue.n_obs, bool)
-        tissue.coloring = Coloring("labels", key)
-        self.clusters_changed.emit(tissue)
-        self.coloring_changed.emit(tissue)
-        if had_selection:
-            self.selection_changed.emit(tissue)
-
-    def rename_cluster(self, cluster: int, name: str) -> None:
-        """Give a cluster of the shown label set another name."""
-        self._edit(self.clusters.renamed(cluster, name))
-
-    def recolor_cluster(self, cluster: int, color: str) -> None:
-        """Give a cluster of the shown label set another colour (``#rrggbb``)."""
-        self._edit(self.clusters.recolored(cluster, color))
-
-    def _edit(self, labels: LabelSet) -> None:
-        """Take an edited label set; edits of a user's own column go to a column beside it."""
-        tissue = self._need_tissue()
-        if not tissue.is_ours(labels.key):
-            key = _free_key(f"{labels.key}_edited", tissue)
-            text = f"Your column {labels.key!r} stays as it is; the changes go to {key!r}."
-            self.message.emit("info", text, "")
-            labels = replace(labels, key=key)
-            tissue.clusters = key
-        tissue.labels[labels.key] = labels
-        tissue.saved = False
-        self.labels_changed.emit(tissue, labels.key)
-        self.clusters_changed.emit(tissue)
-        self.color_by(Coloring("labels", labels.key))
-
     # ---- running
 
     @property
@@ -201,18 +121,49 @@ class Session:
 
     def run(self, recipe: Recipe) -> Job:
         """Start a run on the active tissue; a run at work is cancelled and becomes stale."""
-        tissue = self._need_tissue()
+        tissue = self.need_tissue()
         self.need_matrix(tissue)
         return tasks.run(self, tissue, recipe)
 
     def regroup(self, key: str, n_clusters: int) -> Job:
         """Find another number of niches in the niche space of one of the tissue's results."""
-        tissue = self._need_tissue()
+        tissue = self.need_tissue()
         return tasks.regroup(self, tissue, tissue.results[key], n_clusters)
 
     def cancel(self) -> None:
         """Cancel the run; what was painted before stays."""
         self.jobs.cancel("run")
+
+    def subcluster(self, recipe: Recipe) -> Job:
+        """Start to divide the selected cells by their context; an older such job becomes stale."""
+        tissue = self.need_tissue()
+        if why := self.why_no_subclusters():
+            raise UserError(why)
+        return tasks.subcluster(self, tissue, recipe)
+
+    def why_no_subclusters(self) -> str:
+        """Return why the selection cannot be subclustered now; "" where it can."""
+        tissue = self.active
+        if tissue is None:
+            return "Open a tissue first."
+        if tissue.clusters is None:
+            return "No clusters are shown; choose some under Labels."
+        if not tissue.selection.any():
+            return "No cell is selected; click a cluster or draw a lasso first."
+        if not tissue.has_matrix:
+            return "The genes are still being read; try again in a moment."
+        if not tissue.results and "X_cellama" not in tissue.snapshot.obsm:
+            return "The cells have no embeddings yet; press Run in the Niches dock first."
+        return ""
+
+    def take_parts(self, tissue: Tissue, key: str, divided: Divided) -> None:
+        """Take a subclustering's parts, unless its tissue or label set is gone by now."""
+        if tissue not in self.tissues or key not in tissue.labels:
+            return
+        self.activate(tissue)
+        if tissue.clusters != key:
+            self.show_clusters(key)
+        self.editing.divide(divided)
 
     def take_result(self, tissue: Tissue, result: NicheResult, *, again: bool = False) -> None:
         """Take a run's result and paint it, whether or not its tissue is still the active one.
@@ -228,37 +179,57 @@ class Session:
             tuple(result.labels.categories),
             tuple(result.colors),
         )
+        self._put_aside(tissue, result.key)
         tissue.results[result.key] = result
         tissue.labels[result.key] = labels
         tissue.saved = False
         self.labels_changed.emit(tissue, result.key)
-        if not again:
-            self._show(tissue, result.key)
+        if again:
+            if tissue.clusters == result.key:
+                self.clusters_changed.emit(tissue)
+            if tissue.coloring == Coloring("labels", result.key):
+                self.coloring_changed.emit(tissue)
             return
-        if tissue.clusters == result.key:
-            self.clusters_changed.emit(tissue)
-        if tissue.coloring == Coloring("labels", result.key):
-            self.coloring_changed.emit(tissue)
+        self._show(tissue, result.key)
+        if tissue.selection.any() or tissue.hidden.any():
+            nothing = np.zeros(tissue.n_obs, bool)
+            after = replace(tissue.state, selection=nothing, hidden=nothing)
+            self.change(tissue, "Show all cells", after)
+
+    def _put_aside(self, tissue: Tissue, key: str) -> None:
+        """Keep what a hand has made of an earlier run's niches before a new run replaces them."""
+        tissue.history.forget(key)
+        self.history_changed.emit(tissue)
+        if not tissue.is_edited(key):
+            return
+        aside = free_key(f"{key}_edited", tissue)
+        tissue.labels[aside] = replace(tissue.label_set(key), key=aside)
+        text = f"What you made of the niches before is kept, as {aside!r} under Labels."
+        self.message.emit("info", text, "")
+        self.labels_changed.emit(tissue, aside)
 
     # ---- keeping
 
     def apply_to_owner(self) -> list[str]:
         """Write everything into the AnnData that the notebook handed in; returns the slots."""
-        tissue = self._need_tissue()
+        tissue = self.need_tissue()
         if tissue.owner is None:
             raise UserError("This tissue was opened from a file; use Save instead.")
         written = tissue.write_into(tissue.owner)
         tissue.saved = True
+        self.tissue_saved.emit(tissue)
         return written
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Job:
         """Save the active tissue with everything in its slots to .h5ad or .zarr, as a job."""
-        tissue = self._need_tissue()
+        tissue = self.need_tissue()
         self.need_matrix(tissue)
         return tasks.save(self, tissue, path, overwrite)
 
     def close(self) -> None:
         """Cancel all jobs and forget every listener, as the window closes."""
+        if self.recovery is not None:
+            self.recovery.close()
         self.jobs.close()
         for name in dir(type(self)):
             if isinstance(getattr(type(self), name), Signal):
@@ -266,20 +237,8 @@ class Session:
 
     # ---- guards
 
-    def _need_tissue(self) -> Tissue:
-        if self.active is None:
-            raise UserError("No tissue is open; open one with File > Open or Open tissue….")
-        return self.active
-
     @staticmethod
     def need_matrix(tissue: Tissue) -> None:
         """Raise one sentence if the expression matrix has not arrived yet."""
         if not tissue.has_matrix:
             raise UserError("The genes are still being read; try again in a moment.")
-
-
-def _free_key(key: str, tissue: Tissue) -> str:
-    """Return ``key``, or the first of ``key_2``, ``key_3``, … that is not taken."""
-    taken = set(tissue.snapshot.obs.columns) | set(tissue.labels)
-    names = [key, *(f"{key}_{i}" for i in range(2, 1000))]
-    return next(name for name in names if name not in taken)

@@ -8,18 +8,18 @@ saved. Values that several docks show (label sets, colouring) are immutable and 
 from __future__ import annotations
 
 import itertools
-import re
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from napari_cellama.core.labels import LabelSet
 from napari_cellama.errors import UserError, unknown_name
+from napari_cellama.ui.commands import History, State
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
 
     from napari_cellama.core.result import NicheResult
@@ -28,88 +28,37 @@ _ids = itertools.count(1)
 
 
 @dataclass(frozen=True)
-class LabelSet:
-    """A named partition of the cells, as the Clusters dock edits it.
-
-    Attributes
-    ----------
-    key
-        The obs column that it is saved as.
-    codes
-        (n,) int32 positions in ``names``; -1 for cells without a label.
-    names, colors
-        One name and one ``#rrggbb`` a cluster.
-    """
-
-    key: str
-    codes: np.ndarray
-    names: tuple[str, ...]
-    colors: tuple[str, ...]
-
-    @classmethod
-    def from_column(cls, key: str, column: pd.Series, colors: tuple[str, ...]) -> LabelSet:
-        """Return the labels of an obs column, with the given colours, one a category."""
-        import pandas as pd
-
-        categories = pd.Categorical(column)
-        return cls(
-            key,
-            np.asarray(categories.codes, np.int32),
-            tuple(str(name) for name in categories.categories),
-            colors,
-        )
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """(number of clusters,) int64: how many cells each has."""
-        return np.bincount(self.codes[self.codes >= 0], minlength=len(self.names))
-
-    def mask(self, *clusters: int) -> np.ndarray:
-        """Return (n,) bool: which cells lie in any of the clusters."""
-        return np.isin(self.codes, clusters)
-
-    def categorical(self) -> pd.Categorical:
-        """Return the labels as obs stores them."""
-        import pandas as pd
-
-        return pd.Categorical.from_codes(self.codes, categories=list(self.names))
-
-    def renamed(self, cluster: int, name: str) -> LabelSet:
-        """Return a copy in which one cluster has another name.
-
-        Raises
-        ------
-        UserError
-            When the name is empty or another cluster has it.
-        """
-        name = name.strip()
-        if not name:
-            raise UserError("A cluster's name cannot be empty.")
-        if name in self.names and self.names.index(name) != cluster:
-            raise UserError(f"Another cluster is already named {name!r}; choose another name.")
-        names = tuple(name if i == cluster else old for i, old in enumerate(self.names))
-        return replace(self, names=names)
-
-    def recolored(self, cluster: int, color: str) -> LabelSet:
-        """Return a copy in which one cluster has another colour.
-
-        Raises
-        ------
-        UserError
-            When the colour is not ``#rrggbb``.
-        """
-        if not re.fullmatch("#[0-9a-fA-F]{6}", color):
-            raise UserError(f"{color!r} is not a colour; write it as #rrggbb, e.g. #1f77b4.")
-        colors = tuple(color if i == cluster else old for i, old in enumerate(self.colors))
-        return replace(self, colors=colors)
-
-
-@dataclass(frozen=True)
 class Coloring:
     """What the tissue is coloured by: a label set, an obs column, or a gene."""
 
     kind: Literal["labels", "obs", "gene"]
     name: str
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How numbers become colours.
+
+    Attributes
+    ----------
+    colormap
+        One of :data:`COLORMAPS`.
+    clip
+        The percentage of values that is beyond either end.
+    limits
+        The values at the ends, instead of those by ``clip``.
+    layer
+        The matrix that genes are read from: a name in layers, "raw", or ``None`` for X.
+    """
+
+    colormap: str = "viridis"
+    clip: float = 1.0
+    limits: tuple[float, float] | None = None
+    layer: str | None = None
+
+
+#: Perceptually uniform, and readable with any colour vision; in matplotlib and napari alike.
+COLORMAPS = ("viridis", "cividis", "magma", "inferno", "plasma", "gray")
 
 
 @dataclass(eq=False)
@@ -134,8 +83,14 @@ class Tissue:
         The key of the label set that the Clusters dock shows; ``None`` before there is one.
     coloring
         What the tissue is coloured by; ``None`` for one plain colour.
+    scale
+        How numbers become colours.
     selection
-        (n,) bool; no cell selected means that all are shown alike.
+        (n,) bool; no cell selected means that all are shown alike. Replaced, never written to.
+    hidden
+        (n,) bool: cells that are not drawn and cannot be picked. Replaced, never written to.
+    history
+        What can be undone and redone.
     picked
         The cell that was clicked last.
     """
@@ -149,13 +104,17 @@ class Tissue:
     labels: dict[str, LabelSet] = field(default_factory=dict)
     clusters: str | None = None
     coloring: Coloring | None = None
+    scale: Scale = Scale()
     selection: np.ndarray = field(init=False)
+    hidden: np.ndarray = field(init=False)
+    history: History = field(default_factory=History)
     picked: int | None = None
     saved: bool = True
     id: int = field(default_factory=lambda: next(_ids))
 
     def __post_init__(self) -> None:
         self.selection = np.zeros(self.n_obs, bool)
+        self.hidden = np.zeros(self.n_obs, bool)
         # The niches of an earlier run are there to be looked at and edited.
         runs = self.snapshot.uns.get("cellama", {}).get("runs", {})
         self.clusters = next((key for key in reversed(runs) if key in self.snapshot.obs), None)
@@ -169,6 +128,22 @@ class Tissue:
     def n_obs(self) -> int:
         """The number of cells."""
         return self.snapshot.n_obs
+
+    @property
+    def n_selected(self) -> int:
+        """How many cells are selected."""
+        return int(np.count_nonzero(self.selection))
+
+    @property
+    def state(self) -> State:
+        """Everything that can be undone, as it is now."""
+        return State(dict(self.labels), self.clusters, self.selection, self.hidden)
+
+    def restore(self, state: State) -> None:
+        """Be as in that state."""
+        self.labels = dict(state.labels)
+        self.clusters = state.clusters
+        self.selection, self.hidden = state.selection, state.hidden
 
     @property
     def units(self) -> str:
@@ -188,12 +163,9 @@ class Tissue:
         if key not in self.labels:
             if key not in self.snapshot.obs:
                 raise unknown_name("obs column", key, self.snapshot.obs.columns)
-            from napari_cellama.core.palette import colors_of
+            from napari_cellama.core.annotations import read_labels
 
-            column = self.snapshot.obs[key]
-            self.labels[key] = LabelSet.from_column(
-                key, column, colors_of(column, self.snapshot.uns)
-            )
+            self.labels[key] = read_labels(self.snapshot, key)
         return self.labels[key]
 
     @property
@@ -210,11 +182,21 @@ class Tissue:
         return self.snapshot.obs.get(name)
 
     def is_ours(self, key: str) -> bool:
-        """Whether the label set of that key came from a run, not from the user's own column."""
+        """Whether the label set of that key was found or made here, and is no column of theirs."""
+        from napari_cellama.core.annotations import is_annotation
         from napari_cellama.core.slots import is_ours
 
-        made_here = key in self.results or key not in self.snapshot.obs
-        return made_here or is_ours(self.snapshot, f"obs/{key}")
+        if key in self.results or key not in self.snapshot.obs:
+            return True
+        return is_ours(self.snapshot, f"obs/{key}") or is_annotation(self.snapshot, key)
+
+    def is_edited(self, key: str) -> bool:
+        """Whether a hand has changed the label set of that key, here or before it was saved."""
+        from napari_cellama.core.annotations import is_annotation
+
+        if key not in self.labels and not is_annotation(self.snapshot, key):
+            return False
+        return self.label_set(key).edited
 
     def assemble(self) -> AnnData:
         """Return a new AnnData: the snapshot with all results and label sets in their slots."""
@@ -235,6 +217,8 @@ class Tissue:
         UserError
             When the AnnData's cells are no longer those of the snapshot.
         """
+        from napari_cellama.core.annotations import write_labels
+
         same = adata.n_obs == self.n_obs and (
             adata.obs_names is self.snapshot.obs_names
             or adata.obs_names.equals(self.snapshot.obs_names)
@@ -250,9 +234,7 @@ class Tissue:
             written += result.apply(adata)
         for key, labels in self.labels.items():
             if self.is_ours(key):
-                adata.obs[key] = labels.categorical()
-                adata.uns[f"{key}_colors"] = list(labels.colors)
-                written += [f"obs['{key}']", f"uns['{key}_colors']"]
+                written += write_labels(adata, labels)
         return list(dict.fromkeys(written))
 
 

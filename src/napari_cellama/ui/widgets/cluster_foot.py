@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import (
     QFileDialog,
@@ -19,7 +20,9 @@ from qtpy.QtWidgets import (
 
 from napari_cellama.errors import UserError
 from napari_cellama.ui import format as fmt
+from napari_cellama.ui.actions import BY_ID
 from napari_cellama.ui.exports import cluster_table, figure_events, write_table
+from napari_cellama.ui.widgets.buttons import ActionButton
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.progress import MessageLine
 from napari_cellama.ui.workers import Failed, Job
@@ -74,8 +77,12 @@ class ClustersFoot(QWidget):
         self._enrichment = enrichment
         self._legend: Legend | None = None
         self.message = MessageLine(self)
+        self.offer = RecoveryOffer(session, self)
         self.count = QLabel(self)
+        self.count.setWordWrap(True)
         self.clear_button = _button("Show all", "link", self._select_nothing)
+        self.hidden_button = ActionButton(session, BY_ID["show"], self)
+        self.hidden_button.setObjectName("link")
         self.figure_button = _button("Save figure…", "secondary", self.choose_figure)
         self.copy_button = _button("Copy table", "secondary", self.copy_table)
         self.save_button = _button("Save table…", "secondary", self.choose_table)
@@ -93,6 +100,7 @@ class ClustersFoot(QWidget):
         self.clear_button.setToolTip("Select nothing and show all cells alike (Esc in the table).")
         counting, buttons = QHBoxLayout(), QHBoxLayout()
         counting.addWidget(self.count, 1)
+        counting.addWidget(self.hidden_button)
         counting.addWidget(self.clear_button)
         buttons.setSpacing(6)
         for button in (self.figure_button, self.copy_button, self.save_button):
@@ -100,6 +108,7 @@ class ClustersFoot(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 6, 0)
         layout.setSpacing(6)
+        layout.addWidget(self.offer)
         layout.addWidget(self.message)
         layout.addLayout(counting)
         layout.addLayout(buttons)
@@ -171,8 +180,11 @@ class ClustersFoot(QWidget):
     def refresh(self, *_: Any) -> None:
         """Count anew, and enable the buttons that can work; the others say why they cannot."""
         tissue, labels = self._session.active, self._session.clusters
-        n_selected = 0 if tissue is None else int(tissue.selection.sum())
-        self.count.setText(_counted(0 if tissue is None else tissue.n_obs, n_selected))
+        n_selected = 0 if tissue is None else tissue.n_selected
+        n_hidden = 0 if tissue is None else int(np.count_nonzero(tissue.hidden))
+        counted = _counted(0 if tissue is None else tissue.n_obs, n_selected)
+        self.count.setText(fmt.joined(counted, f"{n_hidden:,} hidden" if n_hidden else ""))
+        self.hidden_button.setVisible(n_hidden > 0)
         self.clear_button.setVisible(n_selected > 0)
         no_figure = (
             "Open a tissue first."
@@ -191,6 +203,34 @@ class ClustersFoot(QWidget):
         )
         _enable(self.copy_button, no_table, _COPY)
         _enable(self.save_button, no_table, _SAVE)
+
+
+class RecoveryOffer(QWidget):
+    """Asks whether work that was not saved is to be brought back; hidden where there is none."""
+
+    def __init__(self, session: Session, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._recovery = session.recovery
+        self.question = QLabel(self)
+        self.question.setWordWrap(True)
+        self.restore_button = _button("Restore", "primary", self._recovery.restore)
+        self.restore_button.setToolTip("Bring it back, as a step that can be undone.")
+        self.discard_button = _button("Discard", "secondary", self._recovery.discard)
+        self.discard_button.setToolTip("Throw it away for good.")
+        buttons, layout = QHBoxLayout(), QVBoxLayout(self)
+        for button in (self.restore_button, self.discard_button):
+            buttons.addWidget(button, 1)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.question)
+        layout.addLayout(buttons)
+        listen(self, self._recovery.offered, self.refresh)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Ask what there is to ask of the active tissue."""
+        offer = self._recovery.offer
+        self.question.setText(offer)
+        self.setVisible(bool(offer))
 
 
 def _counted(n_cells: int, n_selected: int) -> str:

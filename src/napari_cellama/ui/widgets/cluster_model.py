@@ -12,12 +12,14 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QWidget
 
 from napari_cellama.errors import UserError
+from napari_cellama.ui import format as fmt
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.rows import REMARK_ROLE
 
 if TYPE_CHECKING:
+    from napari_cellama.core.labels import LabelSet
     from napari_cellama.ui.session import Session
-    from napari_cellama.ui.tissue import LabelSet, Tissue
+    from napari_cellama.ui.tissue import Tissue
     from napari_cellama.ui.widgets.enrichment import Enrichment
 
 
@@ -51,6 +53,8 @@ HEADERS = {
 
 #: Sorting goes by what a cell is worth, not by how it is written.
 SORT_ROLE = REMARK_ROLE + 1
+#: How deep a cluster lies in the tree, and whether it is split; "" where it is not.
+DEPTH_ROLE, FOLD_ROLE = REMARK_ROLE + 2, REMARK_ROLE + 3
 #: Where there are no neighbours to name.
 NOTHING = "—"
 
@@ -76,6 +80,11 @@ class ClusterModel(QAbstractTableModel):
         self.refresh()
 
     @property
+    def shown(self) -> LabelSet | None:
+        """The label set that the rows are of."""
+        return self._told
+
+    @property
     def sizes(self) -> np.ndarray:
         """(number of clusters,) int64: how many cells each has."""
         return self._sizes
@@ -89,7 +98,7 @@ class ClusterModel(QAbstractTableModel):
             told is not None
             and labels is not None
             and told.codes is labels.codes
-            and len(told.names) == len(labels.names)
+            and told.parents == labels.parents
         )
         if same_rows:
             self._told = labels
@@ -97,7 +106,7 @@ class ClusterModel(QAbstractTableModel):
             return
         self.beginResetModel()
         self._told = labels
-        self._sizes = np.zeros(0, np.int64) if labels is None else labels.sizes
+        self._sizes = np.zeros(0, np.int64) if labels is None else labels.totals
         self.endResetModel()
 
     def _on_labels(self, tissue: Tissue, key: str) -> None:
@@ -155,7 +164,9 @@ class ClusterModel(QAbstractTableModel):
         if role == REMARK_ROLE and column == Column.CELLS:
             return self._share(row)
         if role == REMARK_ROLE and column == Column.NAME:
-            return self.neighbors(row)
+            return self._below(row)
+        if role == DEPTH_ROLE:
+            return len(self._told.ancestors(row))
         return None
 
     def setData(self, index: QModelIndex, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:
@@ -166,7 +177,7 @@ class ClusterModel(QAbstractTableModel):
         if name == self._told.names[index.row()]:
             return False
         try:
-            self._session.rename_cluster(index.row(), name)
+            self._session.editing.rename(index.row(), name)
         except UserError as error:
             self.refused.emit(str(error))
             return False
@@ -178,8 +189,14 @@ class ClusterModel(QAbstractTableModel):
         """Return the cell types most enriched among a cluster's neighbours."""
         return [name for name, _ in self._enrichment.top(row)]
 
+    def _below(self, row: int) -> list[str]:
+        """Return what the line below a name lists: its parts' number, or its neighbours."""
+        if self._told.is_group[row]:
+            return [fmt.count(len(self._told.parts(row)), "part")]
+        return self.neighbors(row)
+
     def _share(self, row: int) -> str:
-        return f"{self._sizes[row] / max(1, self._sizes.sum()):.1%}"
+        return f"{self._sizes[row] / max(1, self._told.sizes.sum()):.1%}"
 
     def _text(self, row: int, column: Column) -> str:
         return {
@@ -205,7 +222,7 @@ class ClusterModel(QAbstractTableModel):
         if column == Column.NAME:
             return f"{name}\n{self._enrichment.tip(row)}\nDouble click, or press F2, to rename."
         return (
-            f"{name}: {self._sizes[row]:,} of {self._sizes.sum():,} labelled cells "
+            f"{name}: {self._sizes[row]:,} of {self._told.sizes.sum():,} labelled cells "
             f"({self._share(row)})"
         )
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from qtpy.QtCore import (
     QItemSelection,
     QItemSelectionModel,
     QModelIndex,
     QRect,
     QSize,
-    QSortFilterProxyModel,
     Qt,
     Signal,
 )
-from qtpy.QtGui import QAction, QFontMetrics, QPainter
+from qtpy.QtGui import QAction, QFontMetrics, QKeySequence, QPainter
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -26,13 +24,19 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_cellama.core.labels import made_up_of, same_cells
+from napari_cellama.errors import UserError
+from napari_cellama.ui.actions import BY_ID, BY_KEY, perform
+from napari_cellama.ui.widgets.buttons import SessionAction, assign_menu
 from napari_cellama.ui.widgets.cluster_model import (
+    DEPTH_ROLE,
+    FOLD_ROLE,
     HEADERS,
     NOTHING,
-    SORT_ROLE,
     ClusterModel,
     Column,
 )
+from napari_cellama.ui.widgets.cluster_tree import ClusterTree
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.rows import (
     PALE,
@@ -46,6 +50,10 @@ if TYPE_CHECKING:
     from napari_cellama.ui.session import Session
 
 
+#: What the table's menu offers of what can be done to the selection.
+_MENU = ("subcluster", "merge", "new", "isolate", "hide", "show", "flag", "undo", "redo", "leave")
+#: How far the parts of a cluster are indented, in pixels; also the room for the sign that folds.
+_STEP = 14
 #: Around a row's text: left, top, right, bottom.
 _AIR = (4, 3, -6, -3)
 _MIDDLE = Qt.TextElideMode.ElideMiddle
@@ -59,7 +67,7 @@ class ClusterDelegate(QStyledItemDelegate):
         size = super().sizeHint(option, index)
         lines = 1
         if index.column() == Column.NAME:
-            width = option.rect.adjusted(*_AIR).width()
+            width = _inside(option, index).width()
             lines = len(wrapped(index.data(REMARK_ROLE), width, option.fontMetrics))
         size.setHeight((1 + lines) * option.fontMetrics.height() - _AIR[3] + _AIR[1] + 2)
         return size
@@ -67,7 +75,7 @@ class ClusterDelegate(QStyledItemDelegate):
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
         """Draw one cell of the table."""
         draw_background(self, painter, option, index)
-        rect = option.rect.adjusted(*_AIR)
+        rect = _inside(option, index)
         metrics = QFontMetrics(option.font)
         line = QRect(rect.left(), rect.top(), rect.width(), metrics.height())
         if index.column() == Column.COLOR:
@@ -82,6 +90,9 @@ class ClusterDelegate(QStyledItemDelegate):
         name = metrics.elidedText(index.data(), _MIDDLE, line.width())
         painter.save()
         painter.setFont(option.font)
+        if index.column() == Column.NAME and (sign := index.data(FOLD_ROLE)):
+            painter.setPen(text_color(option))
+            painter.drawText(line.translated(-_STEP, 0), Qt.AlignmentFlag.AlignLeft, sign)
         for i, text in enumerate([name, *below]):
             painter.setPen(text_color(option, PALE if i else 255))
             painter.drawText(line.translated(0, i * line.height()), side, text)
@@ -92,6 +103,15 @@ class ClusterDelegate(QStyledItemDelegate):
     ) -> None:
         """Let the name's editor have the whole cell."""
         editor.setGeometry(option.rect)
+
+
+def _inside(option: QStyleOptionViewItem, index: QModelIndex) -> QRect:
+    """Return where a cell's text goes: indented by its depth, and right of the sign that folds."""
+    rect = option.rect.adjusted(*_AIR)
+    if index.column() == Column.NAME:
+        steps = index.data(DEPTH_ROLE) + bool(index.data(FOLD_ROLE))
+        rect.adjust(_STEP * steps, 0, 0, 0)
+    return rect
 
 
 def wrapped(names: Sequence[str], width: int, metrics: QFontMetrics) -> list[str]:
@@ -138,10 +158,8 @@ class ClusterTable(QTableView):
         self._session = session
         self._clusters = model
         self._following = False
-        proxy = QSortFilterProxyModel(self)
-        proxy.setSortRole(SORT_ROLE)
-        proxy.setSourceModel(model)
-        self.setModel(proxy)
+        self.tree = ClusterTree(model, self)
+        self.setModel(self.tree)
         self.setItemDelegate(ClusterDelegate(self))
         self._lay_out()
         self._add_actions()
@@ -184,43 +202,94 @@ class ClusterTable(QTableView):
     def _add_actions(self) -> None:
         """Offer by key and by menu key what the mouse can do."""
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
-        self._action("Rename\tF2", self._rename_current)
+        self._action("Rename\tF2", self.rename_current)
         self._action("Change colour…\tC", self._recolor_current)
-        self._action("Show all cells alike\tEsc", self.clearSelection)
+        self._shared = [SessionAction(self._session, BY_ID[name], self) for name in _MENU]
+        self.addActions(self._shared)
+        self._assign = QAction("Assign selection to", self)
+        self._assign.setMenu(assign_menu(self._session, self))
+        self.addAction(self._assign)
+        self._action("Move up\tAlt+Up", lambda: self._move(-1))
+        self._action("Move down\tAlt+Down", lambda: self._move(1))
+        self._action("Keep the order shown", self._keep_order)
+        self._action("Fold all parts", lambda: self.tree.fold_all(True))
+        self._action("Unfold all parts", lambda: self.tree.fold_all(False))
         for column in Column:
             title = HEADERS[column][0].lower() or "own order"
             self._action(f"Sort by {title}", lambda column=column: self._sort_by(column))
 
     def _action(self, text: str, act: Callable[[], Any]) -> None:
         action = QAction(text, self)
-        action.triggered.connect(lambda *_: act())
+        action.triggered.connect(lambda *_: self._try(act))
         self.addAction(action)
+
+    def _try(self, act: Callable[[], Any]) -> None:
+        try:
+            act()
+        except UserError as error:
+            self._session.message.emit("error", str(error), "")
+
+    def contextMenuEvent(self, event: Any) -> None:
+        """Enable what can be done now, and show the menu."""
+        for action in self._shared:
+            action.refresh()
+        super().contextMenuEvent(event)
 
     def keyPressEvent(self, event: Any) -> None:
         """Let the actions' keys work while the table has the focus."""
+        alt = event.modifiers() == Qt.KeyboardModifier.AltModifier
         acts = {
-            Qt.Key.Key_F2: self._rename_current,
-            Qt.Key.Key_C: self._recolor_current,
-            Qt.Key.Key_Escape: self.clearSelection,
+            (Qt.Key.Key_F2, False): self.rename_current,
+            (Qt.Key.Key_C, False): self._recolor_current,
+            (Qt.Key.Key_Left, False): lambda: self._fold_current(True),
+            (Qt.Key.Key_Right, False): lambda: self._fold_current(False),
+            (Qt.Key.Key_Up, True): lambda: self._move(-1),
+            (Qt.Key.Key_Down, True): lambda: self._move(1),
         }
-        if event.modifiers() == Qt.KeyboardModifier.NoModifier and event.key() in acts:
-            acts[event.key()]()
+        plain = event.modifiers() in (
+            Qt.KeyboardModifier.NoModifier,
+            Qt.KeyboardModifier.KeypadModifier,
+        )
+        keys = QKeySequence(event.keyCombination()).toString()
+        if (plain or alt) and (event.key(), alt) in acts:
+            self._try(acts[event.key(), alt])
+        elif keys in BY_KEY:
+            perform(self._session, BY_KEY[keys])
         else:
             super().keyPressEvent(event)
 
     def clusters_in_order(self) -> list[int]:
-        """Return the clusters as the rows stand, from top to bottom."""
-        proxy = self.model()
-        return [self._cluster(proxy.index(row, 0)) for row in range(proxy.rowCount())]
+        """Return the clusters as the rows stand, from top to bottom; folded parts too."""
+        proxy, labels = self.model(), self._session.clusters
+        shown = [self._cluster(proxy.index(row, 0)) for row in range(proxy.rowCount())]
+        folded = [i for i in shown if labels.is_group[i] and proxy.is_folded(i)]
+        return [cluster for i in shown for cluster in (labels.family(i) if i in folded else [i])]
 
     # ---- what the user does
 
-    def _rename_current(self) -> None:
+    def rename_current(self) -> None:
+        """Open the editor of the current cluster's name."""
         self.edit(self.currentIndex().siblingAtColumn(Column.NAME))
 
     def _recolor_current(self) -> None:
         if self.currentIndex().isValid():
             self.recolor.emit(self._cluster(self.currentIndex()))
+
+    def _fold_current(self, away: bool) -> None:
+        if self.currentIndex().isValid():
+            self.tree.fold(self._cluster(self.currentIndex()), away)
+
+    def _move(self, steps: int) -> None:
+        """Move the current cluster in the own order, which is shown from then on."""
+        if not self.currentIndex().isValid():
+            raise UserError("Select the cluster to move first.")
+        cluster = self._cluster(self.currentIndex())
+        self.sortByColumn(Column.COLOR, Qt.SortOrder.AscendingOrder)
+        self._session.editing.move(cluster, steps)
+
+    def _keep_order(self) -> None:
+        self._session.editing.keep_order(self.clusters_in_order())
+        self.sortByColumn(Column.COLOR, Qt.SortOrder.AscendingOrder)
 
     def _sort_by(self, column: Column) -> None:
         """Sort by a column; numbers begin with the largest, and a second time turns it round."""
@@ -238,6 +307,10 @@ class ClusterTable(QTableView):
     def mousePressEvent(self, event: Any) -> None:
         """Let a click on the one selected row take the highlight away again."""
         index = self.indexAt(event.position().toPoint())
+        if self._on_sign(index, event.position().x()):
+            cluster = self._cluster(index)
+            self.tree.fold(cluster, not self.tree.is_folded(cluster))
+            return
         plain = event.modifiers() == Qt.KeyboardModifier.NoModifier
         left = event.button() == Qt.MouseButton.LeftButton
         again = index.isValid() and self._selected_clusters() == [self._cluster(index)]
@@ -246,9 +319,18 @@ class ClusterTable(QTableView):
             return
         super().mousePressEvent(event)
 
+    def _on_sign(self, index: QModelIndex, x: float) -> bool:
+        """Whether a place in a row is the sign that folds its parts."""
+        if not index.isValid() or index.column() != Column.NAME or not index.data(FOLD_ROLE):
+            return False
+        left = self.visualRect(index).left() + _AIR[0] + _STEP * index.data(DEPTH_ROLE)
+        return left - 2 <= x <= left + _STEP
+
     def mouseDoubleClickEvent(self, event: Any) -> None:
         """Rename: the first of the two clicks may have taken the highlight away."""
         index = self.indexAt(event.position().toPoint())
+        if self._on_sign(index, event.position().x()):
+            return
         if index.isValid() and not self.selectionModel().isSelected(index):
             self.selectRow(index.row())
         super().mouseDoubleClickEvent(event)
@@ -262,18 +344,19 @@ class ClusterTable(QTableView):
 
     def follow(self, *_: Any) -> None:
         """Select the rows that make up the session's selection; none where it is no rows' sum."""
-        wanted = self._rows_of_selection()
-        if wanted == self._selected_clusters():
+        wanted, labels = self._rows_of_selection(), self._session.clusters
+        chosen = self._selected_clusters()
+        if wanted == chosen or (wanted and same_cells(labels, wanted, chosen)):
             return
         proxy, selection = self.model(), QItemSelection()
         for cluster in wanted:
-            index = proxy.mapFromSource(self._clusters.index(cluster, 0))
-            selection.select(index, index)
+            if (row := proxy.row_of(cluster)) >= 0:
+                selection.select(proxy.index(row, 0), proxy.index(row, 0))
         flag = QItemSelectionModel.SelectionFlag
         self._following = True
         try:
             self.selectionModel().select(selection, flag.ClearAndSelect | flag.Rows)
-            if wanted:
+            if selection.indexes():
                 first = selection.indexes()[0].siblingAtColumn(Column.NAME)
                 self.selectionModel().setCurrentIndex(first, flag.NoUpdate)
                 self.scrollTo(first)
@@ -282,14 +365,7 @@ class ClusterTable(QTableView):
 
     def _rows_of_selection(self) -> list[int]:
         tissue, labels = self._session.active, self._session.clusters
-        if labels is None or not tissue.selection.any():
-            return []
-        chosen = labels.codes[tissue.selection]
-        counts = np.bincount(chosen[chosen >= 0], minlength=len(labels.names))
-        full = (counts > 0) & (counts == self._clusters.sizes)
-        if counts[full].sum() != len(chosen):
-            return []
-        return np.flatnonzero(full).tolist()
+        return [] if labels is None else made_up_of(labels, tissue.selection)
 
     def _selected_clusters(self) -> list[int]:
         return sorted(self._cluster(index) for index in self.selectionModel().selectedRows())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
@@ -25,18 +26,27 @@ from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.tissue import Coloring
 from napari_cellama.ui.widgets.cluster_foot import ClustersFoot
 from napari_cellama.ui.widgets.cluster_table import ClusterModel, ClusterTable
-from napari_cellama.ui.widgets.coloring import ColoringField, category_columns, choices_of
+from napari_cellama.ui.widgets.cluster_tools import ClusterTools
+from napari_cellama.ui.widgets.coloring import (
+    ColoringField,
+    category_columns,
+    choices_of,
+    number_columns,
+)
 from napari_cellama.ui.widgets.enrichment import Enrichment
 from napari_cellama.ui.widgets.form import Rows, WheelGuard
+from napari_cellama.ui.widgets.label_sets import HelpButton, LabelsMenu
 from napari_cellama.ui.widgets.legend import LegendView
 from napari_cellama.ui.widgets.listen import listen
+from napari_cellama.ui.widgets.scale import ScaleRow
 from napari_cellama.ui.widgets.style import follow_theme
 
 if TYPE_CHECKING:
     import napari
 
+    from napari_cellama.core.labels import LabelSet
     from napari_cellama.ui.session import Session
-    from napari_cellama.ui.tissue import LabelSet, Tissue
+    from napari_cellama.ui.tissue import Tissue
 
 _WIDTH, _NARROWEST = 380, 340
 
@@ -65,9 +75,13 @@ class ClustersDock(QWidget):
         self.coloring = ColoringField(self)
         self.reset_button = QPushButton("Clusters", self)
         self.legend = LegendView(self)
+        self.scale = ScaleRow(session, self)
         self.model = ClusterModel(session, self.enrichment, self)
         self.table = ClusterTable(session, self.model, self)
         self.title = self._title("Clusters")
+        self.help_button = HelpButton(self)
+        self.tools = ClusterTools(session, self)
+        self.labels_menu = LabelsMenu(session, self._label_keys, self)
         self.empty = QLabel(self)
         self._layers = layers_of(napari_viewer)
         self.foot = ClustersFoot(session, self.table, self.enrichment, self._layers, self)
@@ -105,7 +119,14 @@ class ClustersDock(QWidget):
         line.addWidget(self.coloring, 1)
         line.addWidget(self.reset_button)
         choice = Rows(self)
-        choice.add("labels", "Labels", self.labels, self.labels.toolTip())
+        labels = QWidget(self)
+        line = QHBoxLayout(labels)
+        line.setContentsMargins(0, 0, 0, 0)
+        line.setSpacing(6)
+        line.addWidget(self.labels, 1)
+        line.addWidget(self.labels_menu)
+        self.labels_menu.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Ignored)
+        choice.add("labels", "Labels", labels, self.labels.toolTip())
         choice.add("color", "Colour by", chooser, "What the tissue's cells are coloured by.")
         self._guard = WheelGuard(self)
         self._guard.watch(self.labels)
@@ -117,7 +138,13 @@ class ClustersDock(QWidget):
         column.addWidget(self._title("On the tissue"))
         column.addWidget(choice)
         column.addWidget(self.legend)
-        column.addWidget(self.title)
+        column.addWidget(self.scale)
+        heading = QHBoxLayout()
+        heading.addWidget(self.title, 1)
+        for button in (self.tools.buttons["undo"], self.tools.buttons["redo"], self.help_button):
+            heading.addWidget(button)
+        column.addLayout(heading)
+        column.addWidget(self.tools)
         column.addWidget(self.shown, 1)
         scroll = QScrollArea(self)
         scroll.setWidgetResizable(True)
@@ -129,6 +156,12 @@ class ClustersDock(QWidget):
         layout.setSpacing(8)
         layout.addWidget(scroll, 1)
         layout.addWidget(self.foot)
+        tools = self.tools.stops
+        stops = [self.labels, self.labels_menu, self.coloring, self.reset_button]
+        stops += self.scale.stops
+        stops += [*tools[:2], self.help_button, *tools[2:], self.table]
+        for before, after in pairwise(stops):
+            self.setTabOrder(before, after)
 
     def _title(self, text: str) -> QLabel:
         title = QLabel(text, self)
@@ -143,7 +176,11 @@ class ClustersDock(QWidget):
         title = f"Colour of {fmt.elided(labels.names[cluster], 40)}"
         color = QColorDialog.getColor(QColor(labels.colors[cluster]), self, title)
         if color.isValid():
-            self._try(lambda: self._session.recolor_cluster(cluster, color.name()))
+            self._try(lambda: self._session.editing.recolor(cluster, color.name()))
+
+    def _label_keys(self) -> list[str]:
+        tissue = self._session.active
+        return [] if tissue is None else label_keys(tissue)
 
     def _color_by(self, coloring: Coloring) -> None:
         self._try(lambda: self._session.color_by(coloring))
@@ -191,6 +228,7 @@ class ClustersDock(QWidget):
         legend = None if tissue is None else self._layers.legend_of(tissue)
         by_clusters = tissue is not None and _is_by_clusters(tissue)
         self.legend.show_legend(None if by_clusters else legend)
+        self.scale.show_legend(legend)
         self.foot.show_legend(legend)
         why = (
             "Open a tissue first."
@@ -257,7 +295,8 @@ class LabelsBox(QComboBox):
 def label_keys(tissue: Tissue) -> list[str]:
     """Return what can be shown as clusters: what was made here, then the tissue's own columns."""
     made = [key for key in tissue.labels if tissue.is_ours(key)]
-    return list(dict.fromkeys([*made, *category_columns(tissue.snapshot.obs)]))
+    obs = tissue.snapshot.obs
+    return list(dict.fromkeys([*made, *category_columns(obs), *number_columns(obs)]))
 
 
 def _summary(labels: LabelSet) -> str:

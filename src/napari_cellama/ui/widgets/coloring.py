@@ -28,6 +28,8 @@ KINDS = {"labels": "clusters", "obs": "column", "gene": "gene"}
 #: A column of more different values names cells rather than kinds of them.
 _MOST_CATEGORIES = 1000
 _LOOKED_AT = 20_000
+#: A column of more different whole numbers counts or measures.
+_MOST_NUMBERS = 60
 #: Nobody scrolls through thousands of names, and Qt's list would ask for each of them.
 _MOST_LISTED = 200
 
@@ -38,6 +40,20 @@ def category_columns(obs: pd.DataFrame) -> list[str]:
     Only the beginning of long columns of text is looked at, so that the answer comes at once.
     """
     return [str(name) for name in obs.columns if _sorts_cells(obs[name])]
+
+
+def number_columns(obs: pd.DataFrame) -> list[str]:
+    """Return the columns of whole numbers that can be read as clusters: only a few of them."""
+    return [
+        str(name)
+        for name in obs.columns
+        if pd.api.types.is_integer_dtype(obs[name]) and _has_few(obs[name])
+    ]
+
+
+def _has_few(numbers: pd.Series) -> bool:
+    few = numbers.iloc[:_LOOKED_AT].nunique()
+    return few <= _MOST_NUMBERS and (len(numbers) <= _LOOKED_AT or numbers.nunique() <= few * 2)
 
 
 def _sorts_cells(column: pd.Series) -> bool:

@@ -16,8 +16,8 @@ from napari_cellama.ui.workers import Failed, Job
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from napari_cellama.core.labels import LabelSet
     from napari_cellama.ui.session import Session
-    from napari_cellama.ui.tissue import LabelSet
 
 #: The job's slot in the session.
 SLOT = "enrichment"
@@ -121,7 +121,8 @@ def neighbors_of(adata: AnnData, labels: LabelSet) -> pd.DataFrame:
     section = guess_library_key(adata.obs, adata.uns)
     library = None if section is None else obs_feature(adata.obs, section).codes
     connectivities, _ = spatial_graph(positions(adata), library=library)
-    return neighbor_enrichment(labels.categorical(), obs_types(adata.obs, key), connectivities)
+    clusters = pd.Categorical.from_codes(labels.codes, categories=list(labels.names))
+    return neighbor_enrichment(clusters, obs_types(adata.obs, key), connectivities)
 
 
 def top_types(composition: pd.DataFrame) -> list[list[Named]]:

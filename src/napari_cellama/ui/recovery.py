@@ -1,0 +1,154 @@
+"""Keeps what is made by hand on disk until it is saved, and offers it after a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from napari_cellama.core.events import CancelToken
+from napari_cellama.core.slots import fingerprint
+from napari_cellama.io import recovery as files
+from napari_cellama.ui.workers import Failed, Job
+
+if TYPE_CHECKING:
+    from napari_cellama.io.recovery import Work
+    from napari_cellama.ui.session import Session
+    from napari_cellama.ui.tissue import Tissue
+
+#: After the first change that is not on disk yet, everything is written in this time.
+PAUSE_MS = 5_000
+
+
+class Recovery:
+    """Watches a session's tissues; what is not saved is written soon after it was made.
+
+    ``offered()``: there is, or is no longer, work to be offered for the active tissue.
+
+    Parameters
+    ----------
+    session
+        Whose tissues are watched.
+    """
+
+    offered = Signal()
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._keys: dict[int, str] = {}
+        self._offers: dict[int, Path] = {}
+        self._changed: set[int] = set()
+        self._timer = QTimer(singleShot=True)
+        self._timer.timeout.connect(self.write_now)
+        session.history_changed.connect(self._on_change)
+        session.active_changed.connect(self._on_active)
+        session.tissue_saved.connect(self._on_saved)
+
+    def close(self) -> None:
+        """Stop watching, as the window closes; a selection alone would not be missed."""
+        with suppress(RuntimeError):  # at the program's end Qt may be gone already
+            self._timer.stop()
+        for tissue in self._session.tissues:
+            if tissue.saved and (key := self._keys.get(tissue.id)):
+                files.own_path(key).unlink(missing_ok=True)
+
+    # ---- offering
+
+    @property
+    def offer(self) -> str:
+        """What to ask the user of the active tissue; "" where there is nothing to ask."""
+        tissue = self._session.active
+        path = None if tissue is None else self._offers.get(tissue.id)
+        if path is None or not path.exists():
+            return ""
+        when = files.written_at(path).strftime("%d %b, %H:%M")
+        return f"Work on this tissue from {when} was not saved. Restore it?"
+
+    def restore(self) -> None:
+        """Bring the offered work back as a step that can be undone."""
+        tissue = self._session.need_tissue()
+        path = self._offers.pop(tissue.id)
+        work = files.read_work(path, tissue.n_obs)
+        if work is None:
+            path.unlink(missing_ok=True)
+            self._session.message.emit("error", "The work that was kept cannot be read.", "")
+        else:
+            self._take(tissue, work)
+            self._write(tissue, and_remove=path)
+        self.offered.emit()
+
+    def discard(self) -> None:
+        """Throw the offered work away."""
+        tissue = self._session.need_tissue()
+        self._offers.pop(tissue.id).unlink(missing_ok=True)
+        self.offered.emit()
+
+    def _take(self, tissue: Tissue, work: Work) -> None:
+        state = tissue.state
+        labels = {**state.labels, **work.labels}
+        known = work.clusters in labels or work.clusters in tissue.snapshot.obs
+        after = replace(
+            state,
+            labels=labels,
+            clusters=work.clusters if known else state.clusters,
+            selection=work.selection,
+            hidden=work.hidden,
+        )
+        self._session.change(tissue, "Restore unsaved work", after)
+
+    def _on_active(self, tissue: Tissue | None) -> None:
+        """Look for work on a tissue that is seen for the first time."""
+        if tissue is not None and tissue.id not in self._keys:
+            key = files.data_key(
+                fingerprint(tissue.snapshot), tissue.n_obs, tissue.source, tissue.name
+            )
+            self._keys[tissue.id] = key
+            if found := files.left_behind(key):
+                self._offers[tissue.id] = found[0]
+        self.offered.emit()
+
+    # ---- keeping
+
+    def _on_change(self, tissue: Tissue) -> None:
+        self._changed.add(tissue.id)
+        if not self._timer.isActive():  # not started anew, so that it comes to an end
+            self._timer.start(PAUSE_MS)
+
+    def write_now(self) -> None:
+        """Write what has changed."""
+        for tissue in self._session.tissues:
+            if tissue.id in self._changed:
+                self._write(tissue)
+        self._changed.clear()
+
+    def _write(self, tissue: Tissue, and_remove: Path | None = None) -> None:
+        """Write a tissue's work in a job, and then remove what it replaces."""
+        path = files.own_path(self._keys[tissue.id])
+        labels = {key: one for key, one in tissue.labels.items() if one.edited}
+        work = files.Work(labels, tissue.clusters, tissue.selection, tissue.hidden)
+
+        def events(token: CancelToken) -> Iterator[Any]:
+            if work.is_empty:
+                path.unlink(missing_ok=True)
+            else:
+                files.write_work(path, work)
+            if and_remove is not None:
+                and_remove.unlink(missing_ok=True)
+            return iter(())
+
+        def on_event(job: Job, event: Any) -> None:
+            if isinstance(event, Failed):
+                self._session.message.emit("warning", event.sentence, event.details)
+
+        self._session.jobs.start(f"recovery {tissue.id}", "Keeping your work", events, on_event)
+
+    def _on_saved(self, tissue: Tissue) -> None:
+        """Forget what is in a file of the user's now."""
+        self._changed.discard(tissue.id)
+        if key := self._keys.get(tissue.id):
+            files.own_path(key).unlink(missing_ok=True)

@@ -1,0 +1,205 @@
+"""Work that was not saved: written soon, offered after the program was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
+
+from napari_cellama.core.labels import same_labels
+from napari_cellama.io import recovery as files
+from napari_cellama.ui import recovery
+from napari_cellama.ui.attach import session_of
+from napari_cellama.ui.layers import show
+from napari_cellama.ui.tissue import Tissue
+from napari_cellama.ui.widgets.clusters import ClustersDock
+
+_CRASHING = """
+import sys, time
+import anndata as ad
+from napari.components import ViewerModel
+from qtpy.QtWidgets import QApplication
+
+app = QApplication([])
+from napari_cellama.ui import recovery
+from napari_cellama.ui.attach import session_of
+from napari_cellama.ui.contributions import open_tissue
+from napari_cellama.ui.layers import show
+
+recovery.PAUSE_MS = 50
+viewer = ViewerModel()
+session = session_of(viewer)
+show(viewer, open_tissue(sys.argv[1]))
+session.show_clusters("celltype")
+session.editing.rename(0, "Weiße Substanz")
+session.select(session.clusters.mask(1))
+session.editing.hide()
+session.select(session.clusters.mask(0, 2))
+session.editing.flag()
+session.editing.merge([2, 3])
+print("made", flush=True)
+while True:
+    app.processEvents()
+    time.sleep(0.01)
+"""
+
+
+def wait_for(condition, seconds=60):
+    end = time.time() + seconds
+    while not condition() and time.time() < end:
+        QApplication.processEvents()
+        time.sleep(0.02)
+    assert condition()
+
+
+@pytest.fixture
+def open_viewer(qapp):
+    """Return a maker of viewers without a window, and close their sessions."""
+    sessions = []
+
+    def make(tissue):
+        viewer = ViewerModel()
+        session = session_of(viewer)
+        sessions.append((viewer, session))
+        show(viewer, tissue)
+        return viewer, session
+
+    yield make
+    for _, session in sessions:
+        session.close()
+
+
+def test_work_is_offered_after_kill_9(adata, tmp_path, open_viewer, qtbot):
+    path = tmp_path / "section.h5ad"
+    adata.write_h5ad(path)
+    command = [sys.executable, "-c", _CRASHING, str(path)]
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "made\n"
+        wait_for(lambda: len(list(files.folder().glob("*.npz"))) == 1)
+        time.sleep(0.5)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    from napari_cellama.ui.contributions import open_tissue
+
+    viewer, session = open_viewer(open_tissue(path))
+    host = QWidget()
+    qtbot.addWidget(host)
+    dock = ClustersDock(viewer)
+    QVBoxLayout(host).addWidget(dock)
+    offer = dock.foot.offer
+    assert "was not saved. Restore it?" in offer.question.text()
+    assert offer.isVisibleTo(dock)
+    offer.restore_button.click()
+    assert not offer.isVisibleTo(dock)
+    assert session.clusters.key == "celltype_edited"
+    assert "Weiße Substanz" in session.clusters.names
+    assert len(session.clusters.names) == 3
+    types = adata.obs["celltype"].cat.codes.to_numpy()
+    assert np.array_equal(session.active.hidden, types == 1)
+    assert np.array_equal(session.active.selection, np.isin(types, (0, 2)))
+    flags = session.active.assemble().obs["flag"]
+    assert np.array_equal((flags == "flagged").to_numpy(), np.isin(types, (0, 2)))
+    wait_for(lambda: files.left_behind(next(iter(session.recovery._keys.values()))) == [])
+    session.undo()
+    assert session.clusters is None
+
+
+@pytest.fixture
+def kept(tissue, open_viewer, monkeypatch):
+    """Return a session whose work is written at once, and what lists the files."""
+    monkeypatch.setattr(recovery, "PAUSE_MS", 10)
+    _, session = open_viewer(tissue)
+    session.show_clusters("celltype")
+    return session, lambda: list(files.folder().glob("*.npz"))
+
+
+def test_the_pause_is_within_half_a_minute():
+    assert recovery.PAUSE_MS <= 30_000
+
+
+def test_what_is_saved_is_kept_no_longer(kept, tmp_path):
+    session, listed = kept
+    session.editing.rename(0, "a")
+    wait_for(lambda: len(listed()) == 1)
+    session.save(tmp_path / "saved.h5ad")
+    wait_for(lambda: listed() == [])
+
+
+def test_what_was_all_undone_is_kept_no_longer(kept):
+    session, listed = kept
+    session.editing.rename(0, "a")
+    wait_for(lambda: len(listed()) == 1)
+    session.undo()
+    wait_for(lambda: listed() == [])
+
+
+def test_a_selection_alone_is_not_missed_after_closing(kept):
+    session, listed = kept
+    session.select(np.arange(120) < 5)
+    wait_for(lambda: len(listed()) == 1)
+    session.close()
+    assert listed() == []
+
+
+def test_the_work_of_a_living_program_is_not_offered(kept, make_adata, open_viewer):
+    session, listed = kept
+    session.editing.rename(0, "a")
+    wait_for(lambda: len(listed()) == 1)
+    _, other = open_viewer(Tissue.from_adata(make_adata(), "section"))
+    assert other.recovery.offer == ""
+
+
+def test_discarded_work_is_gone_and_other_data_are_not_offered_it(
+    kept, make_adata, open_viewer, monkeypatch
+):
+    session, listed = kept
+    session.editing.rename(0, "a")
+    wait_for(lambda: len(listed()) == 1)
+    left = listed()[0]
+    left.rename(left.with_name(left.stem.rsplit("-", 2)[0] + "-999999999-1.npz"))
+    _, other = open_viewer(Tissue.from_adata(make_adata(), "another name"))
+    assert other.recovery.offer == ""
+    _, same = open_viewer(Tissue.from_adata(make_adata(), "section"))
+    assert same.recovery.offer
+    same.recovery.discard()
+    assert same.recovery.offer == ""
+    assert listed() == []
+
+
+def test_a_file_that_is_not_whole_is_said_and_removed(tissue, open_viewer, tmp_path):
+    key = files.data_key(recovery.fingerprint(tissue.snapshot), 120, None, "section")
+    path = files.folder() / f"{key}-999999999-1.npz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"PK\x03\x04 half a file")
+    _, session = open_viewer(tissue)
+    said = []
+    session.message.connect(lambda *message: said.append(message[1]))
+    session.recovery.restore()
+    assert "cannot be read" in said[0]
+    assert not path.exists()
+
+
+def test_work_comes_back_as_it_was(kept, tmp_path):
+    session, _ = kept
+    session.select(session.clusters.mask(0))
+    session.editing.new_cluster()
+    tissue = session.active
+    labels = {session.clusters.key: session.clusters}
+    work = files.Work(labels, session.clusters.key, tissue.selection, tissue.hidden)
+    files.write_work(tmp_path / "a-1-1.npz", work)
+    back = files.read_work(tmp_path / "a-1-1.npz", 120)
+    assert same_labels(back.labels[session.clusters.key], session.clusters)
+    assert np.array_equal(back.selection, tissue.selection)
+    assert files.read_work(tmp_path / "a-1-1.npz", 121) is None
+    assert [file.name for file in tmp_path.glob("*.part")] == []
