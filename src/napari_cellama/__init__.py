@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_cellama import sample
-    from napari_cellama.api import embed_sentences, plot_overview, run
+    from napari_cellama.api import embed_sentences, plot_overview, run, search
     from napari_cellama.core.sentences import cell_sentences
     from napari_cellama.errors import UserError
     from napari_cellama.io.readers import read
@@ -31,6 +31,7 @@ __all__ = [
     "read",
     "run",
     "sample",
+    "search",
     "view",
     "write",
 ]
@@ -43,6 +44,7 @@ _HOMES = {
     "plot_overview": "napari_cellama.api",
     "read": "napari_cellama.io.readers",
     "run": "napari_cellama.api",
+    "search": "napari_cellama.api",
     "view": "napari_cellama.ui.launch",
     "write": "napari_cellama.io.writers",
 }
