@@ -106,7 +106,7 @@ def status_features(tissue: Tissue, placement: Placement) -> Any:
 
     columns: dict[str, Any] = {"cell": placement.cells}
     keys = [tissue.clusters]
-    if tissue.coloring is not None and tissue.coloring.kind != "gene":
+    if tissue.coloring is not None and tissue.coloring.kind in ("labels", "obs"):
         keys.append(tissue.coloring.name)
     for key in keys:
         if key in tissue.labels:

@@ -120,7 +120,7 @@ def paint(
     tissue
         Only read.
     coloring
-        A label set, an obs column or a gene; ``None`` for one plain colour.
+        A label set, an obs column, a gene or a search's scores; ``None`` for one plain colour.
     selection
         (n,) bool: the cells that keep their colours while the others fade.
     layer
@@ -161,6 +161,8 @@ def values_of(tissue: Tissue, coloring: Coloring, *, layer: str | None = None) -
     check_coloring(tissue, coloring, layer=layer)
     if coloring.kind == "gene":
         return gene_values(tissue, coloring.name, layer=layer)
+    if coloring.kind == "score":
+        return tissue.scores[coloring.name]
     if coloring.kind == "obs" and _is_continuous(tissue, coloring.name):
         column = tissue.snapshot.obs[coloring.name]
         return column.to_numpy(np.float32, na_value=np.nan)
@@ -181,6 +183,9 @@ def check_coloring(tissue: Tissue, coloring: Coloring, *, layer: str | None = No
         if not tissue.has_matrix:
             raise UserError("The genes are still being read; try again in a moment.")
         _gene_column(tissue, coloring.name, layer)
+    elif coloring.kind == "score":
+        if coloring.name not in tissue.scores:
+            raise UserError(f"What was found for {coloring.name!r} is gone; search for it again.")
     elif coloring.name not in obs and coloring.name not in tissue.labels:
         kind = "label set or obs column" if coloring.kind == "labels" else "obs column"
         raise unknown_name(kind, coloring.name, dict.fromkeys([*tissue.labels, *obs.columns]))

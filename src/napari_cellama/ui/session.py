@@ -17,6 +17,7 @@ from psygnal import Signal
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import Recipe
 from napari_cellama.ui import tasks
+from napari_cellama.ui.searching import Searching
 from napari_cellama.ui.tissue import Coloring, LabelSet, Tissue
 from napari_cellama.ui.workers import Job, Jobs
 
@@ -69,6 +70,7 @@ class Session:
         self.tissues: list[Tissue] = []
         self.active: Tissue | None = None
         self.jobs = Jobs()
+        self.searching = Searching(self)
 
     # ---- tissues
 
@@ -87,6 +89,7 @@ class Session:
         self.tissues.remove(tissue)
         if self.active is tissue:
             self.jobs.cancel("run")
+            self.searching.cancel()
         self.jobs.cancel(f"matrix {tissue.id}")
         self.tissues_changed.emit()
         if self.active is tissue:
@@ -245,9 +248,10 @@ class Session:
     def close(self) -> None:
         """Cancel all jobs and forget every listener, as the window closes."""
         self.jobs.close()
-        for name in dir(type(self)):
-            if isinstance(getattr(type(self), name), Signal):
-                getattr(self, name).disconnect()
+        for heard in (self, self.searching):
+            for name in dir(type(heard)):
+                if isinstance(getattr(type(heard), name), Signal):
+                    getattr(heard, name).disconnect()
 
     # ---- guards
 

@@ -106,9 +106,9 @@ class LabelSet:
 
 @dataclass(frozen=True)
 class Coloring:
-    """What the tissue is coloured by: a label set, an obs column, or a gene."""
+    """What the tissue is coloured by: a label set, an obs column, a gene, or a search's scores."""
 
-    kind: Literal["labels", "obs", "gene"]
+    kind: Literal["labels", "obs", "gene", "score"]
     name: str
 
 
@@ -130,6 +130,8 @@ class Tissue:
         By ``key_added``.
     labels
         Label sets by key.
+    scores
+        What searches found: (n,) float32 by what was looked for; NaN where a cell has no score.
     clusters
         The key of the label set that the Clusters dock shows; ``None`` before there is one.
     coloring
@@ -147,6 +149,7 @@ class Tissue:
     has_matrix: bool = True
     results: dict[str, NicheResult] = field(default_factory=dict)
     labels: dict[str, LabelSet] = field(default_factory=dict)
+    scores: dict[str, np.ndarray] = field(default_factory=dict)
     clusters: str | None = None
     coloring: Coloring | None = None
     selection: np.ndarray = field(init=False)
