@@ -38,6 +38,7 @@ from napari_cellama.ui.launch import open_docks
 from napari_cellama.ui.layers import show
 from napari_cellama.ui.panel import main_window
 from napari_cellama.ui.tissue import Tissue
+from napari_cellama.ui.widgets.embedding import EmbeddingDock
 
 #: Width and height of the windows, and the least share of the width that the canvas keeps.
 WINDOWS = {1280: (800, 0.46), 1920: (1080, 0.60)}
@@ -82,11 +83,21 @@ def prepare_search(dock: QWidget, session) -> None:
     wait(lambda: session.jobs.current("search") is None)
 
 
+def prepare_embedding(dock: QWidget, session) -> None:
+    """Lay the niches out and select one."""
+    session.show_clusters("niche")
+    if session.layouts.get(session.active, "niches") is None:
+        QTest.mouseClick(dock.button, Qt.MouseButton.LeftButton)
+        wait(lambda: session.jobs.current("layout") is None)
+    session.select(session.clusters.mask(1))
+
+
 #: What brings a dock, by its title, to a state with something to see.
 DOCKS: dict[str, Callable] = {
     "Niches": prepare_niches,
     "Clusters": prepare_clusters,
     "Search": prepare_search,
+    "Embedding": prepare_embedding,
 }
 
 
@@ -152,6 +163,7 @@ def session_photos(adata, theme: str, width: int, folder: Path) -> bool:
     session = session_of(viewer)
     show(viewer, Tissue.from_adata(adata, "osmFISH"))
     open_docks(viewer)
+    viewer.window.add_dock_widget(EmbeddingDock(viewer), name="Embedding", area="left")
     settle(1)
     viewer.reset_view()
     well = True

@@ -58,6 +58,7 @@ def test_the_manifest_is_valid_and_everything_in_it_can_be_imported():
         "Niches",
         "Clusters",
         "Search",
+        "Embedding",
     }
 
 

@@ -161,6 +161,19 @@ class TissueLayers:
         """Return where a shown tissue's cells lie on the canvas."""
         return self._shown[tissue.id].placement
 
+    def colors_of(self, tissue: Tissue, cells: np.ndarray) -> np.ndarray:
+        """Return (len(cells), 4) float32 RGBA: the colours that shown cells have on the canvas.
+
+        ``cells`` have positions; the selection is respected.
+        """
+        shown = self._shown[tissue.id]
+        rows = cells
+        if not shown.placement.is_whole:
+            rows = np.searchsorted(shown.placement.cells, cells)
+        shading = Shading(shown.shading.index[rows], shown.shading.table, shown.shading.legend)
+        chosen = tissue.selection[cells] if tissue.selection.any() else None
+        return shading.rgba(chosen, all_faded=chosen is not None)
+
     def legend_of(self, tissue: Tissue) -> Legend | None:
         """Return what the colours of a tissue's cells mean, if they are shown."""
         shown = self._shown.get(tissue.id)

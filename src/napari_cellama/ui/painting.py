@@ -79,7 +79,13 @@ class Shading:
     table: np.ndarray
     legend: Legend
 
-    def rgba(self, selection: np.ndarray | None = None, out: np.ndarray | None = None) -> Any:
+    def rgba(
+        self,
+        selection: np.ndarray | None = None,
+        out: np.ndarray | None = None,
+        *,
+        all_faded: bool = False,
+    ) -> Any:
         """Return (n, 4) float32 RGBA, with the cells beside the selection faded.
 
         Parameters
@@ -88,9 +94,11 @@ class Shading:
             (n,) bool; ``None`` or no cell selected shows all alike.
         out
             An (n, 4) array to write into instead.
+        all_faded
+            Fade all cells where none is selected, since some are elsewhere.
         """
         index, table = self.index, self.table
-        if selection is not None and selection.any():
+        if selection is not None and (all_faded or selection.any()):
             table = np.vstack([table, np.float32([FADED])])
             index = np.where(selection, index, np.array(len(table) - 1, index.dtype))
         if out is not None:

@@ -17,6 +17,7 @@ from psygnal import Signal
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import Recipe
 from napari_cellama.ui import tasks
+from napari_cellama.ui.layouts import Layouts
 from napari_cellama.ui.searching import Searching
 from napari_cellama.ui.tissue import Coloring, LabelSet, Tissue
 from napari_cellama.ui.workers import Job, Jobs
@@ -71,6 +72,7 @@ class Session:
         self.active: Tissue | None = None
         self.jobs = Jobs()
         self.searching = Searching(self)
+        self.layouts = Layouts(self)
 
     # ---- tissues
 
@@ -90,6 +92,7 @@ class Session:
         if self.active is tissue:
             self.jobs.cancel("run")
             self.searching.cancel()
+            self.layouts.cancel()
         self.jobs.cancel(f"matrix {tissue.id}")
         self.tissues_changed.emit()
         if self.active is tissue:
@@ -223,6 +226,8 @@ class Session:
             tuple(result.colors),
         )
         tissue.results[result.key] = result
+        for name in [name for name, made in tissue.layouts.items() if made.run == result.key]:
+            del tissue.layouts[name]  # it is of the embedding before
         tissue.labels[result.key] = labels
         tissue.saved = False
         self.labels_changed.emit(tissue, result.key)
@@ -248,7 +253,7 @@ class Session:
     def close(self) -> None:
         """Cancel all jobs and forget every listener, as the window closes."""
         self.jobs.close()
-        for heard in (self, self.searching):
+        for heard in (self, self.searching, self.layouts):
             for name in dir(type(heard)):
                 if isinstance(getattr(type(heard), name), Signal):
                     getattr(heard, name).disconnect()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from napari_cellama.core.result import NicheResult
+    from napari_cellama.ui.layouts import Layout
 
 _ids = itertools.count(1)
 
@@ -132,6 +133,8 @@ class Tissue:
         Label sets by key.
     scores
         What searches found: (n,) float32 by what was looked for; NaN where a cell has no score.
+    layouts
+        Maps of the cells by their slot in obsm.
     clusters
         The key of the label set that the Clusters dock shows; ``None`` before there is one.
     coloring
@@ -150,6 +153,7 @@ class Tissue:
     results: dict[str, NicheResult] = field(default_factory=dict)
     labels: dict[str, LabelSet] = field(default_factory=dict)
     scores: dict[str, np.ndarray] = field(default_factory=dict)
+    layouts: dict[str, Layout] = field(default_factory=dict)
     clusters: str | None = None
     coloring: Coloring | None = None
     selection: np.ndarray = field(init=False)
@@ -238,6 +242,11 @@ class Tissue:
         written: list[str] = []
         for result in self.results.values():
             written += result.apply(adata)
+        for layout in self.layouts.values():
+            from napari_cellama.core.umap import put_layout
+
+            place = layout.run, layout.name, layout.places, layout.seed
+            written.append(put_layout(adata, *place))
         for key, labels in self.labels.items():
             if self.is_ours(key):
                 adata.obs[key] = labels.categorical()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ class SearchDock(QWidget):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
         self.setMinimumWidth(_NARROWEST)
-        self._viewer = napari_viewer
+        self._viewer = weakref.ref(getattr(napari_viewer, "__wrapped__", napari_viewer))
         session = self._session = session_of(napari_viewer)
         self._searching, self._layers = session.searching, layers_of(napari_viewer)
         self.query = QComboBox(self)
@@ -177,7 +178,7 @@ class SearchDock(QWidget):
         cell = self._searching.last(tissue).places[number].cell
         layer, placement = self._layers.layer_of(tissue), self._layers.placement_of(tissue)
         point = placement.points[np.searchsorted(placement.cells, cell)]
-        fly_to(self._viewer, layer, point, _VIEW * placement.diameter)
+        fly_to(self._viewer(), layer, point, _VIEW * placement.diameter)
 
     def _try(self, act: Callable[[], Any]) -> None:
         self.message.clear()
