@@ -33,6 +33,8 @@ from qtpy.QtWidgets import (
 )
 
 import napari_cellama as nc
+from napari_cellama.api import last_of
+from napari_cellama.core.umap import laying_out, put_layout
 from napari_cellama.ui.attach import session_of
 from napari_cellama.ui.launch import open_docks
 from napari_cellama.ui.layers import show
@@ -83,12 +85,16 @@ def prepare_search(dock: QWidget, session) -> None:
     wait(lambda: session.jobs.current("search") is None)
 
 
+def prepare_understand(dock: QWidget, session) -> None:
+    """Click a cell."""
+    session.pick_cell(2_000)
+    wait(dock.shown.isVisible)
+
+
 def prepare_embedding(dock: QWidget, session) -> None:
-    """Lay the niches out and select one."""
+    """Select a niche."""
     session.show_clusters("niche")
-    if session.layouts.get(session.active, "niches") is None:
-        QTest.mouseClick(dock.button, Qt.MouseButton.LeftButton)
-        wait(lambda: session.jobs.current("layout") is None)
+    wait(lambda: session.layouts.get(session.active, "niches") is not None)
     session.select(session.clusters.mask(1))
 
 
@@ -97,6 +103,7 @@ DOCKS: dict[str, Callable] = {
     "Niches": prepare_niches,
     "Clusters": prepare_clusters,
     "Search": prepare_search,
+    "Understand": prepare_understand,
     "Embedding": prepare_embedding,
 }
 
@@ -190,6 +197,8 @@ def main() -> int:
     args.folder.mkdir(parents=True, exist_ok=True)
     adata = nc.read(args.section)
     nc.run(adata, cell_type_key="celltype", n_clusters=11, progress=False)
+    places = last_of(laying_out(adata.obsm["X_niche"]))
+    put_layout(adata, "niche", "X_niche_umap", places, 0)
     well = [
         session_photos(adata, theme, width, args.folder)
         for theme in args.themes

@@ -89,10 +89,16 @@ def open_docks(viewer: napari.viewer.Viewer) -> None:
     from napari_cellama.ui.widgets.clusters import ClustersDock
     from napari_cellama.ui.widgets.niches import NichesDock
     from napari_cellama.ui.widgets.search import SearchDock
+    from napari_cellama.ui.widgets.understand import UnderstandDock
 
     session_of(viewer)  # which also keeps the docks together
     window = viewer.window
-    docks = {"Niches": NichesDock, "Clusters": ClustersDock, "Search": SearchDock}
+    docks = {
+        "Niches": NichesDock,
+        "Clusters": ClustersDock,
+        "Search": SearchDock,
+        "Understand": UnderstandDock,
+    }
     for title, dock in docks.items():
         name = f"{title} (CELLama)"
         if name not in window.dock_widgets:

@@ -187,6 +187,17 @@ class Searching:
 
     # ---- the job
 
+    def searchable(self, tissue: Tissue) -> tuple[NicheResult | None, Searchable | None]:
+        """Return the run that is searched (``None``: the saved one), and what is ready of it."""
+        result = _result_of(tissue)
+        source, ready = self._searchable.get(tissue, (None, None))
+        known = source is (tissue.snapshot if result is None else result)
+        return result, ready if known else None
+
+    def keep(self, tissue: Tissue, result: NicheResult | None, ready: Searchable) -> None:
+        """Keep what was made ready in a job, for the next search."""
+        self._searchable[tissue] = (tissue.snapshot if result is None else result, ready)
+
     def _ready(self) -> Tissue:
         if why := self.why_not():
             raise UserError(why)
@@ -198,11 +209,8 @@ class Searching:
         title: str,
         find: Callable[[SearchSpace, CancelToken], Generator[Any, None, Found]],
     ) -> Job:
-        snapshot, result = tissue.snapshot, _result_of(tissue)
-        source = snapshot if result is None else result
-        known, searchable = self._searchable.get(tissue, (None, None))
-        if known is not source:
-            searchable = None
+        snapshot = tissue.snapshot
+        result, searchable = self.searchable(tissue)
 
         def events(token: CancelToken) -> Iterator[Any]:
             ready = searchable or make_searchable(snapshot, result)
@@ -215,7 +223,7 @@ class Searching:
 
         def on_event(job: Job, event: Any) -> None:
             if isinstance(event, Searchable):
-                self._searchable[tissue] = (source, event)
+                self.keep(tissue, result, event)
             elif isinstance(event, Search):
                 self._take(tissue, event)
             else:

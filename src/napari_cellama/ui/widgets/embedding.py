@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _SIZE = 290
 _OF = {"Niches": "niches", "Cells": "cells"}
-_HELP = "Drag to move, wheel to zoom, double click to see all; Shift and drag for a lasso."
+_HELP = "Drag to move, wheel to zoom; Shift and drag for a lasso, with Ctrl one that takes away."
 
 
 class EmbeddingDock(QWidget):
@@ -86,7 +86,7 @@ class EmbeddingDock(QWidget):
         self.empty.setWordWrap(True)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         self.status.setObjectName("muted")
-        self.canvas.native.setMinimumSize(120, 220)
+        self.canvas.native.setMinimumSize(120, 170)
         self.canvas.native.setToolTip(_HELP)
         self.shown = QStackedWidget(self)
         self.shown.addWidget(self.empty)
