@@ -218,3 +218,28 @@ def test_what_cannot_be_subclustered_is_said(embedded):
     del adata.obsm["X_cellama"]
     with pytest.raises(nc.UserError, match="find niches first"):
         nc.subcluster(adata, "T cell", key="celltype")
+
+
+# ---- search
+
+
+@pytest.mark.usefixtures("words")
+def test_search_ranks_the_named_cells_first():
+    adata = small_section(60)
+    nc.run(adata, n_clusters=2, progress=False)
+    scores = nc.search(adata, "Fibroblast", of="cells")
+    named = (adata.obs["celltype"] == "Fibroblast").to_numpy()
+    assert scores.dtype == np.float32
+    assert scores[named].min() > scores[~named].max()
+    around = nc.search(adata, "Fibroblast")
+    right = adata.obsm["spatial"][:, 0] > 50  # where fibroblasts live
+    assert around[right].mean() > around[~right].mean()
+
+
+@pytest.mark.usefixtures("words")
+def test_search_says_what_is_missing():
+    adata = small_section(60)
+    with pytest.raises(nc.UserError, match="Find niches first"):
+        nc.search(adata, "Fibroblast")
+    with pytest.raises(nc.UserError, match="not for 'genes'"):
+        nc.search(adata, "Fibroblast", of="genes")

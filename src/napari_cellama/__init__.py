@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_cellama import sample
-    from napari_cellama.api import embed_sentences, plot_overview, run, subcluster
+    from napari_cellama.api import embed_sentences, plot_overview, run, search, subcluster
     from napari_cellama.core.qc_thresholds import Thresholds
     from napari_cellama.core.sentences import cell_sentences
     from napari_cellama.errors import UserError
@@ -37,6 +37,7 @@ __all__ = [
     "read",
     "run",
     "sample",
+    "search",
     "subcluster",
     "view",
     "write",
@@ -53,6 +54,7 @@ _HOMES = {
     "qc": "napari_cellama.qc_api",
     "read": "napari_cellama.io.readers",
     "run": "napari_cellama.api",
+    "search": "napari_cellama.api",
     "subcluster": "napari_cellama.api",
     "view": "napari_cellama.ui.launch",
     "write": "napari_cellama.io.writers",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from napari_cellama.core.encoder import EncoderInfo
     from napari_cellama.core.model_process import ModelProcess
     from napari_cellama.core.result import NicheResult
+    from napari_cellama.core.search import Of
+
+T = TypeVar("T")
 
 
 def run(
@@ -304,12 +307,61 @@ def embed_sentences(
 
     if isinstance(sentences, str) or not all(isinstance(text, str) for text in sentences):
         raise UserError('Give a list of texts, as in embed_sentences(["Top gene is CD3E."]).')
-    steps = embed(sentences, NamedEncoder(model, device, dtype), shared_cache(), CancelToken())
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    encoder = NamedEncoder(model, device, dtype)
+    return last_of(embed(sentences, encoder, shared_cache(), CancelToken()))
+
+
+def search(
+    adata: AnnData, text: str, *, of: Of = "niches", raw: bool = False, device: str = "auto"
+) -> np.ndarray:
+    """Say how much each cell, or its niche, is like a description in plain words.
+
+    The description is embedded by the model of the last run and compared with the embeddings
+    that the run wrote into ``adata``. The documentation's page on searching says what can be
+    found so, and how well.
+
+    Parameters
+    ----------
+    adata
+        With a run's results, see :func:`run`.
+    text
+        E.g. ``"oligodendrocytes next to endothelium"``. Genes are recognised by their names,
+        neighbours by words such as "next to" and "near"; the rest is put into the sentences'
+        own words.
+    of
+        "niches" compares neighbourhoods, "cells" single cells.
+    raw
+        Whether to compare the text as it is instead.
+    device
+        As in :class:`Recipe`.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n,) float32, higher is more alike: cosines, or means of z scores where the text needs
+        several comparisons; NaN for cells that were left out of the run.
+
+    Raises
+    ------
+    UserError
+        When there is no run to search in, or the text says nothing that can be compared.
+
+    Examples
+    --------
+    >>> import napari_cellama as nc
+    >>> adata.obs["white_matter"] = nc.search(adata, "white matter")  # doctest: +SKIP
+    """
+    from napari_cellama.core.query import read_query
+    from napari_cellama.core.search import SearchSpace, searching
+    from napari_cellama.io.embedding_cache import shared_cache
+
+    if of not in ("niches", "cells"):
+        raise UserError(f"Search for 'niches' or 'cells', not for {of!r}.")
+    space = SearchSpace.of_adata(adata)
+    asked = space.ask(read_query(text, adata.var_names), of, raw=raw)
+    return last_of(
+        searching(space, asked, NamedEncoder(space.model, device), shared_cache())
+    ).scores
 
 
 def plot_overview(
@@ -344,6 +396,15 @@ def plot_overview(
     if path is not None:
         save_figure(figure, path)
     return figure
+
+
+def last_of(steps: Generator[Any, None, T]) -> T:
+    """Let steps go through, and return what they end with."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def _ownership_notices(adata: AnnData) -> list[str]:

@@ -22,6 +22,7 @@ from napari_cellama.ui.layers import show
 from napari_cellama.ui.panel import main_window, our_docks
 from napari_cellama.ui.tissue import Tissue
 
+TITLES = ["Niches (CELLama)", "Clusters (CELLama)", "Search (CELLama)", "Understand (CELLama)"]
 PLUGIN = "napari-cellama"
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,6 +57,9 @@ def test_the_manifest_is_valid_and_everything_in_it_can_be_imported():
     assert {widget.display_name for widget in manifest.contributions.widgets} == {
         "Niches",
         "Clusters",
+        "Search",
+        "Understand",
+        "Embedding",
     }
 
 
@@ -78,6 +82,7 @@ def test_the_windows_modules_import_nothing_heavy():
         "import napari_cellama.ui.launch, napari_cellama.ui.contributions\n"
         "import napari_cellama.ui.attach\n"
         "import napari_cellama.ui.widgets.niches, napari_cellama.ui.widgets.clusters\n"
+        "import napari_cellama.ui.widgets.search\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -295,12 +300,12 @@ def test_docks_opened_from_the_menu_are_tabs_of_one_panel(viewer, session, qtbot
     assert {dock.windowTitle() for dock in our_docks(window)} == {"Niches", "Clusters"}
 
 
-def test_the_command_opens_both_docks_once(viewer, session, qtbot):
+def test_the_command_opens_the_docks_once(viewer, session, qtbot):
     launch.open_docks(viewer)
     launch.open_docks(viewer)
-    assert list(viewer.window.dock_widgets) == ["Niches (CELLama)", "Clusters (CELLama)"]
+    assert list(viewer.window.dock_widgets) == TITLES
     assert trigger(viewer.window.layers_menu, "Find niches among cells (CELLama)")
-    assert list(viewer.window.dock_widgets) == ["Niches (CELLama)", "Clusters (CELLama)"]
+    assert list(viewer.window.dock_widgets) == TITLES
 
 
 @pytest.mark.parametrize(("width", "height", "share"), [(1280, 800, 0.46), (1920, 1080, 0.60)])
@@ -325,7 +330,7 @@ def test_view_opens_a_window_on_the_data_and_writes_nothing(adata, opened):
     assert "my section" in viewer.title
     assert session.active.snapshot.X is adata.X, "the matrix is shared, not copied"
     assert session.active.owner is adata
-    assert len(our_docks(main_window(viewer))) == 2
+    assert len(our_docks(main_window(viewer))) == len(TITLES)
     assert {slot: list(getattr(adata, slot)) for slot in before} == before
 
 

@@ -31,7 +31,7 @@ def view(adata: AnnData, *, name: str | None = None, docks: bool = True) -> napa
     name
         What to call it; "cells" if it is not given.
     docks
-        Whether to open the docks Niches and Clusters.
+        Whether to open the docks.
 
     Returns
     -------
@@ -88,10 +88,18 @@ def open_docks(viewer: napari.viewer.Viewer) -> None:
     from napari_cellama.ui.attach import session_of
     from napari_cellama.ui.widgets.clusters import ClustersDock
     from napari_cellama.ui.widgets.niches import NichesDock
+    from napari_cellama.ui.widgets.search import SearchDock
+    from napari_cellama.ui.widgets.understand import UnderstandDock
 
     session_of(viewer)  # which also keeps the docks together
     window = viewer.window
-    for title, dock in (("Niches", NichesDock), ("Clusters", ClustersDock)):
+    docks = {
+        "Niches": NichesDock,
+        "Clusters": ClustersDock,
+        "Search": SearchDock,
+        "Understand": UnderstandDock,
+    }
+    for title, dock in docks.items():
         name = f"{title} (CELLama)"
         if name not in window.dock_widgets:
             window.add_dock_widget(dock(viewer), name=name, area="right", tabify=True)

@@ -134,7 +134,7 @@ def status_features(tissue: Tissue, placement: Placement) -> Any:
 
     columns: dict[str, Any] = {"cell": placement.cells}
     keys = [tissue.clusters]
-    if tissue.coloring is not None and tissue.coloring.kind != "gene":
+    if tissue.coloring is not None and tissue.coloring.kind in ("labels", "obs"):
         keys.append(tissue.coloring.name)
     for key in keys:
         if key in tissue.labels:
@@ -189,6 +189,19 @@ class TissueLayers:
     def placement_of(self, tissue: Tissue) -> Placement:
         """Return where a shown tissue's cells lie on the canvas."""
         return self._shown[tissue.id].placement
+
+    def colors_of(self, tissue: Tissue, cells: np.ndarray) -> np.ndarray:
+        """Return (len(cells), 4) float32 RGBA: the colours that shown cells have on the canvas.
+
+        ``cells`` have positions; the selection is respected.
+        """
+        shown = self._shown[tissue.id]
+        rows = cells
+        if not shown.placement.is_whole:
+            rows = np.searchsorted(shown.placement.cells, cells)
+        shading = Shading(shown.shading.index[rows], shown.shading.table, shown.shading.legend)
+        chosen = tissue.selection[cells] if tissue.selection.any() else None
+        return shading.rgba(chosen, all_faded=chosen is not None)
 
     def legend_of(self, tissue: Tissue) -> Legend | None:
         """Return what the colours of a tissue's cells mean, if they are shown."""

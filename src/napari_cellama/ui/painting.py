@@ -84,6 +84,8 @@ class Shading:
         selection: np.ndarray | None = None,
         hidden: np.ndarray | None = None,
         out: np.ndarray | None = None,
+        *,
+        all_faded: bool = False,
     ) -> Any:
         """Return (n, 4) float32 RGBA, with the cells beside the selection faded.
 
@@ -95,11 +97,13 @@ class Shading:
             (n,) bool: cells that are not to be seen.
         out
             An (n, 4) array to write into instead.
+        all_faded
+            Fade all cells where none is selected, since some are elsewhere.
         """
         index = self.index
         table = np.vstack([self.table, np.float32([FADED, INVISIBLE])])
         faded, invisible = (np.array(len(table) - i, index.dtype) for i in (2, 1))
-        if selection is not None and selection.any():
+        if selection is not None and (all_faded or selection.any()):
             index = np.where(selection, index, faded)
         if hidden is not None and hidden.any():
             index = np.where(hidden, invisible, index)
@@ -131,7 +135,7 @@ def paint(
     tissue
         Only read.
     coloring
-        A label set, an obs column or a gene; ``None`` for one plain colour.
+        A label set, an obs column, a gene or a search's scores; ``None`` for one plain colour.
     selection
         (n,) bool: the cells that keep their colours while the others fade.
     hidden
@@ -174,6 +178,8 @@ def values_of(tissue: Tissue, coloring: Coloring, *, layer: str | None = None) -
     check_coloring(tissue, coloring, layer=layer)
     if coloring.kind == "gene":
         return gene_values(tissue, coloring.name, layer=layer or tissue.scale.layer)
+    if coloring.kind == "score":
+        return tissue.scores[coloring.name]
     if coloring.kind == "obs" and _is_continuous(tissue, coloring.name):
         column = tissue.column(coloring.name)
         return column.to_numpy(np.float32, na_value=np.nan)
@@ -194,6 +200,9 @@ def check_coloring(tissue: Tissue, coloring: Coloring, *, layer: str | None = No
         if not tissue.has_matrix:
             raise UserError("The genes are still being read; try again in a moment.")
         _gene_column(tissue, coloring.name, layer or tissue.scale.layer)
+    elif coloring.kind == "score":
+        if coloring.name not in tissue.scores:
+            raise UserError(f"What was found for {coloring.name!r} is gone; search for it again.")
     elif tissue.column(coloring.name) is None and coloring.name not in tissue.labels:
         kind = "label set or obs column" if coloring.kind == "labels" else "obs column"
         known = dict.fromkeys([*tissue.labels, *tissue.confidences, *obs.columns])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 #: The panel's width in pixels, in a window narrower than ``_WIDE`` and in a wide one.
 NARROW, BROAD = 340, 400
 _WIDE = 1500
+_PACKAGE = "napari_cellama."
 
 
 def main_window(viewer: Viewer) -> QMainWindow | None:
@@ -50,6 +51,9 @@ class PanelKeeper(QObject):
         return False
 
     def _gather(self) -> None:
+        for dock in self._added:
+            if _side(dock) == "left":
+                put_left(self._window, dock)
         docks = our_docks(self._window)
         added = [dock for dock in self._added if dock in docks]
         panel = [dock for dock in docks if dock not in added]
@@ -85,6 +89,23 @@ def our_docks(window: QMainWindow) -> list[QDockWidget]:
     ]
 
 
+def put_left(window: QMainWindow, dock: QDockWidget) -> None:
+    """Put a dock below napari's own on the left, about as high as that column is wide."""
+    dock.setWindowTitle(dock.windowTitle().removesuffix(" (CELLama)"))
+    area = Qt.DockWidgetArea.LeftDockWidgetArea
+    beside = [
+        other
+        for other in window.findChildren(QDockWidget)
+        if other is not dock and window.dockWidgetArea(other) == area and other.isVisible()
+    ]
+    if window.dockWidgetArea(dock) != area:
+        window.addDockWidget(area, dock)
+    window.resizeDocks([dock], [dock.sizeHint().height()], Qt.Orientation.Vertical)
+    if beside:
+        width = max(other.minimumSizeHint().width() for other in beside)
+        window.resizeDocks([dock], [width], Qt.Orientation.Horizontal)
+
+
 def fit(window: QMainWindow, docks: list[QDockWidget]) -> None:
     """Give the panel its width: the tissue is the point, so it gets what the docks can spare."""
     width = NARROW if window.width() < _WIDE else BROAD
@@ -92,10 +113,18 @@ def fit(window: QMainWindow, docks: list[QDockWidget]) -> None:
 
 
 def _is_ours(dock: QDockWidget) -> bool:
-    """Whether a dock holds a widget of this package; napari wraps some in one of its own."""
+    """Whether a dock holds a widget of this package."""
+    return _held(dock) is not None
+
+
+def _held(dock: QDockWidget) -> QObject | None:
+    """Return the widget of this package that a dock holds; napari wraps some in one of its own."""
     held = dock.widget()
-    if held is None:
-        return False
-    return any(
-        type(widget).__module__.startswith("napari_cellama.") for widget in (held, *held.children())
-    )
+    candidates = () if held is None else (held, *held.children())
+    ours = (widget for widget in candidates if type(widget).__module__.startswith(_PACKAGE))
+    return next(ours, None)
+
+
+def _side(dock: QDockWidget) -> str:
+    """Return the side that a dock of ours belongs on."""
+    return getattr(_held(dock), "dock_side", "right")

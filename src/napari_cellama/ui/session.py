@@ -21,6 +21,8 @@ from napari_cellama.errors import UserError
 from napari_cellama.recipe import Recipe
 from napari_cellama.ui import tasks
 from napari_cellama.ui.editing import Editing, free_key
+from napari_cellama.ui.layouts import Layouts
+from napari_cellama.ui.searching import Searching
 from napari_cellama.ui.tissue import Coloring, Tissue
 from napari_cellama.ui.viewing import Viewing
 from napari_cellama.ui.workers import Job, Jobs
@@ -71,6 +73,8 @@ class Session(Viewing):
         self.recovery: Recovery | None = None
         #: How cells are subclustered: number, method and seed.
         self.division = Recipe()
+        self.searching = Searching(self)
+        self.layouts = Layouts(self)
 
     # ---- tissues
 
@@ -89,6 +93,8 @@ class Session(Viewing):
         self.tissues.remove(tissue)
         if self.active is tissue:
             self.jobs.cancel("run")
+            self.searching.cancel()
+            self.layouts.cancel()
         self.jobs.cancel(f"matrix {tissue.id}")
         self.tissues_changed.emit()
         if self.active is tissue:
@@ -181,6 +187,8 @@ class Session(Viewing):
         )
         self._put_aside(tissue, result.key)
         tissue.results[result.key] = result
+        for name in [name for name, made in tissue.layouts.items() if made.run == result.key]:
+            del tissue.layouts[name]  # it is of the embedding before
         tissue.labels[result.key] = labels
         tissue.saved = False
         self.labels_changed.emit(tissue, result.key)
@@ -231,9 +239,10 @@ class Session(Viewing):
         if self.recovery is not None:
             self.recovery.close()
         self.jobs.close()
-        for name in dir(type(self)):
-            if isinstance(getattr(type(self), name), Signal):
-                getattr(self, name).disconnect()
+        for heard in (self, self.searching, self.layouts):
+            for name in dir(type(heard)):
+                if isinstance(getattr(type(heard), name), Signal):
+                    getattr(heard, name).disconnect()
 
     # ---- guards
 

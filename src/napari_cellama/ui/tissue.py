@@ -20,18 +20,20 @@ from napari_cellama.errors import UserError, unknown_name
 from napari_cellama.ui.commands import History, State
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
     from napari_cellama.core.result import NicheResult
+    from napari_cellama.ui.layouts import Layout
 
 _ids = itertools.count(1)
 
 
 @dataclass(frozen=True)
 class Coloring:
-    """What the tissue is coloured by: a label set, an obs column, or a gene."""
+    """What the tissue is coloured by: a label set, an obs column, a gene, or a search's scores."""
 
-    kind: Literal["labels", "obs", "gene"]
+    kind: Literal["labels", "obs", "gene", "score"]
     name: str
 
 
@@ -79,6 +81,10 @@ class Tissue:
         By ``key_added``.
     labels
         Label sets by key.
+    scores
+        What searches found: (n,) float32 by what was looked for; NaN where a cell has no score.
+    layouts
+        Maps of the cells by their slot in obsm.
     clusters
         The key of the label set that the Clusters dock shows; ``None`` before there is one.
     coloring
@@ -102,6 +108,8 @@ class Tissue:
     has_matrix: bool = True
     results: dict[str, NicheResult] = field(default_factory=dict)
     labels: dict[str, LabelSet] = field(default_factory=dict)
+    scores: dict[str, np.ndarray] = field(default_factory=dict)
+    layouts: dict[str, Layout] = field(default_factory=dict)
     clusters: str | None = None
     coloring: Coloring | None = None
     scale: Scale = Scale()
@@ -232,6 +240,11 @@ class Tissue:
         written: list[str] = []
         for result in self.results.values():
             written += result.apply(adata)
+        for layout in self.layouts.values():
+            from napari_cellama.core.umap import put_layout
+
+            place = layout.run, layout.name, layout.places, layout.seed
+            written.append(put_layout(adata, *place))
         for key, labels in self.labels.items():
             if self.is_ours(key):
                 written += write_labels(adata, labels)

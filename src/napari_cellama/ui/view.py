@@ -28,5 +28,19 @@ def is_in_view(viewer: Viewer, layer: Layer) -> bool:
     return bool(inside.all() and (high - low).max() > 0.05 * half.max())
 
 
+def fly_to(viewer: Viewer, layer: Layer, point: np.ndarray, width: float) -> None:
+    """Bring a point of a layer to the middle of the canvas.
+
+    Parameters
+    ----------
+    point
+        In the layer's coordinates.
+    width
+        How much of the world the canvas's shorter side shows.
+    """
+    viewer.scene.camera.center = tuple(np.asarray(layer.data_to_world(point))[-3:])
+    viewer.scene.camera.zoom = min(viewer.canvas.size) / width
+
+
 def _center(viewer: Viewer) -> np.ndarray:
     return np.asarray(viewer.scene.camera.center)[-2:]

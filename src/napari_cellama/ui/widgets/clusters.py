@@ -311,4 +311,5 @@ def _summary(labels: LabelSet) -> str:
 def _is_by_clusters(tissue: Tissue) -> bool:
     """Whether the tissue is coloured by the clusters that the table shows."""
     coloring = tissue.coloring
-    return coloring is not None and coloring.kind != "gene" and coloring.name == tissue.clusters
+    by_labels = coloring is not None and coloring.kind in ("labels", "obs")
+    return by_labels and coloring.name == tissue.clusters

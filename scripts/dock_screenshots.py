@@ -1,0 +1,211 @@
+"""Photograph every dock on a section, in both themes and at two widths, and check what one sees.
+
+    xvfb-run -s "-screen 0 1920x1080x24" python scripts/dock_screenshots.py SECTION.h5ad DIR
+
+SECTION has obs['celltype']; the osmFISH section is meant. Its niches are found first, then each
+dock is brought to a state with something to see. Writes DIR/DOCK-THEME-WIDTH.png and prints, for
+each, the canvas's share of the window and whatever text is cut or widget covers another. The exit
+code is 1 if there is such a fault or the canvas has less than 46% of the width of a window of
+1,280 pixels, or less than 60% of one of 1,920.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from pathlib import Path
+
+import napari
+import numpy as np
+from napari.settings import get_settings
+from qtpy.QtCore import QRect, Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QDockWidget,
+    QLabel,
+    QScrollArea,
+    QWidget,
+)
+
+import napari_cellama as nc
+from napari_cellama.api import last_of
+from napari_cellama.core.umap import laying_out, put_layout
+from napari_cellama.ui.attach import session_of
+from napari_cellama.ui.launch import open_docks
+from napari_cellama.ui.layers import show
+from napari_cellama.ui.panel import main_window
+from napari_cellama.ui.tissue import Tissue
+from napari_cellama.ui.widgets.embedding import EmbeddingDock
+
+#: Width and height of the windows, and the least share of the width that the canvas keeps.
+WINDOWS = {1280: (800, 0.46), 1920: (1080, 0.60)}
+PATIENCE_S = 120
+
+
+def settle(seconds: float = 0.3) -> None:
+    """Let Qt draw what is due."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def wait(is_done: Callable[[], bool]) -> None:
+    """Let Qt work until something is done."""
+    until = time.monotonic() + PATIENCE_S
+    while not is_done():
+        if time.monotonic() > until:
+            raise TimeoutError("The window did not get ready.")
+        settle(0.05)
+    settle()
+
+
+def prepare_niches(dock: QWidget, session) -> None:
+    """Colour by the niches."""
+    session.show_clusters("niche")
+    settle(1)
+
+
+def prepare_clusters(dock: QWidget, session) -> None:
+    """Pick the largest niche."""
+    session.show_clusters("niche")
+    session.select(session.clusters.mask(0))
+
+
+def prepare_search(dock: QWidget, session) -> None:
+    """Search in plain words, as typed by a user."""
+    session.select(np.zeros(session.active.n_obs, bool))
+    QTest.keyClicks(dock.query.lineEdit(), "layer 2/3 pyramidal")
+    QTest.mouseClick(dock.search_button, Qt.MouseButton.LeftButton)
+    wait(lambda: session.jobs.current("search") is None)
+
+
+def prepare_understand(dock: QWidget, session) -> None:
+    """Click a cell."""
+    session.pick_cell(2_000)
+    wait(dock.shown.isVisible)
+
+
+def prepare_embedding(dock: QWidget, session) -> None:
+    """Select a niche."""
+    session.show_clusters("niche")
+    wait(lambda: session.layouts.get(session.active, "niches") is not None)
+    session.select(session.clusters.mask(1))
+
+
+#: What brings a dock, by its title, to a state with something to see.
+DOCKS: dict[str, Callable] = {
+    "Niches": prepare_niches,
+    "Clusters": prepare_clusters,
+    "Search": prepare_search,
+    "Understand": prepare_understand,
+    "Embedding": prepare_embedding,
+}
+
+
+def faults(dock: QWidget) -> Iterator[str]:
+    """Yield what cannot be read: texts that are cut, widgets that cover each other."""
+    for widget in (dock, *dock.findChildren(QWidget)):
+        if not widget.isVisible():
+            continue
+        if _is_cut(widget):
+            yield f"cut: {widget.text()[:60]!r}"
+        if isinstance(widget, QScrollArea) and widget.horizontalScrollBar().isVisible():
+            yield "scrolls horizontally"
+        if widget.layout() is not None:
+            yield from _covered(widget)
+
+
+def _is_cut(widget: QWidget) -> bool:
+    text = widget.text() if isinstance(widget, QLabel | QAbstractButton) else ""
+    if not text or type(widget).__name__ == "QElidingLabel":
+        return False
+    if isinstance(widget, QLabel) and widget.wordWrap():
+        return widget.heightForWidth(widget.width()) > widget.height() + 1
+    room = widget.contentsRect().width()
+    longest = max(map(widget.fontMetrics().horizontalAdvance, text.split("\n")))
+    return longest > room and not text.startswith("<")
+
+
+def _covered(parent: QWidget) -> Iterator[str]:
+    items = [parent.layout().itemAt(i).widget() for i in range(parent.layout().count())]
+    shown = [widget for widget in items if widget is not None and widget.isVisible()]
+    for one, other in combinations(shown, 2):
+        both: QRect = one.geometry() & other.geometry()
+        stacked = "Stack" in type(parent).__name__
+        if both.width() > 1 and both.height() > 1 and not stacked:
+            yield f"{type(one).__name__} and {type(other).__name__} overlap"
+
+
+def photograph(viewer: napari.Viewer, title: str, path: Path, least: float) -> bool:
+    """Save the window with a dock in front; returns whether all is well."""
+    window = main_window(viewer)
+    settle(0.6)
+    window.grab().save(str(path))
+    share = viewer.window._qt_viewer.canvas.native.width() / window.width()
+    found = sorted(set(faults(_dock_of(window, title).widget())))
+    wide = share >= least
+    remark = "; ".join([*found, *([] if wide else [f"the canvas should have {least:.0%}"])])
+    print(f"{path.name:32s} canvas {share:.0%} of the width  {remark or 'no fault'}", flush=True)
+    return wide and not found
+
+
+def _dock_of(window: QWidget, title: str) -> QDockWidget:
+    docks = window.findChildren(QDockWidget)
+    return next(dock for dock in docks if dock.windowTitle().removesuffix(" (CELLama)") == title)
+
+
+def session_photos(adata, theme: str, width: int, folder: Path) -> bool:
+    """Photograph all docks in one window."""
+    height, least = WINDOWS[width]
+    get_settings().appearance.theme = theme
+    viewer = napari.Viewer(show=True)
+    window = main_window(viewer)
+    window.resize(width, height)
+    session = session_of(viewer)
+    show(viewer, Tissue.from_adata(adata, "osmFISH"))
+    open_docks(viewer)
+    viewer.window.add_dock_widget(EmbeddingDock(viewer), name="Embedding", area="left")
+    settle(1)
+    viewer.reset_view()
+    well = True
+    for title, prepare in DOCKS.items():
+        dock = _dock_of(window, title)
+        dock.raise_()
+        settle(0.2)
+        prepare(dock.widget(), session)
+        path = folder / f"{title.lower()}-{theme}-{width}.png"
+        well &= photograph(viewer, title, path, least)
+    viewer.close()
+    settle()
+    return well
+
+
+def main() -> int:
+    """Find the niches and photograph the docks."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("section", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--themes", nargs="*", default=["dark", "light"])
+    parser.add_argument("--widths", nargs="*", type=int, default=list(WINDOWS))
+    args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    adata = nc.read(args.section)
+    nc.run(adata, cell_type_key="celltype", n_clusters=11, progress=False)
+    places = last_of(laying_out(adata.obsm["X_niche"]))
+    put_layout(adata, "niche", "X_niche_umap", places, 0)
+    well = [
+        session_photos(adata, theme, width, args.folder)
+        for theme in args.themes
+        for width in args.widths
+    ]
+    return 0 if all(well) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""Maps of the cells (UMAP) of a session's tissues, and the job that makes them."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from psygnal import Signal
+
+from napari_cellama.core.context import niche_representation
+from napari_cellama.core.events import CancelToken
+from napari_cellama.core.search import SearchSpace
+from napari_cellama.core.umap import laying_out
+from napari_cellama.errors import UserError
+from napari_cellama.recipe import Recipe
+from napari_cellama.ui.workers import Job
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from napari_cellama.core.result import NicheResult
+    from napari_cellama.ui.session import Session
+    from napari_cellama.ui.tissue import Tissue
+
+#: The job's slot in the session.
+SLOT = "layout"
+Of = Literal["niches", "cells"]
+NOTHING_TO_SHOW = "Press Run in the Niches dock first; its embedding can then be shown as a map."
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A map of a tissue's cells.
+
+    Attributes
+    ----------
+    run
+        The ``key_added`` of the run whose embedding it is of.
+    name
+        The slot in obsm.
+    places
+        (n, 2) float32; NaN for cells that are not on it.
+    seed
+        The run's.
+    seconds
+        How long it took; 0 where it was read from a file.
+    """
+
+    run: str
+    name: str
+    places: np.ndarray
+    seed: int
+    seconds: float = 0.0
+
+
+class Layouts:
+    """Makes maps of the session's active tissue, and says when there is one.
+
+    Events (psygnal signals; all on the main thread)
+
+    ``changed(tissue)``
+        A map was begun or is there.
+    ``told(job, event)``
+        The job said how far it is, or at last Failed, Stopped or Ended.
+    """
+
+    changed = Signal(object)
+    told = Signal(object, object)
+
+    def __init__(self, session: Session) -> None:
+        self._session = weakref.proxy(session)
+
+    def run_of(self, tissue: Tissue | None) -> str | None:
+        """Return the run whose embedding is to be seen: the shown clusters', else the last."""
+        if tissue is None:
+            return None
+        saved = tissue.snapshot.uns.get("cellama", {}).get("runs", {})
+        runs = [*saved, *tissue.results]
+        return tissue.clusters if tissue.clusters in runs else next(reversed(runs), None)
+
+    def get(self, tissue: Tissue | None, of: Of) -> Layout | None:
+        """Return a tissue's map, if it was made here or saved with the data."""
+        run = self.run_of(tissue)
+        if run is None:
+            return None
+        name = slot_of(run, of)
+        if name in tissue.layouts:
+            return tissue.layouts[name]
+        if run not in tissue.results and name in tissue.snapshot.obsm:
+            return Layout(run, name, np.asarray(tissue.snapshot.obsm[name], np.float32), 0)
+        return None
+
+    def why_not(self) -> str:
+        """Say why the active tissue can have no map; "" if it can."""
+        tissue = self._session.active
+        if tissue is None:
+            return "Open a tissue first."
+        if not tissue.has_matrix:
+            return "The genes are still being read; try again in a moment."
+        return NOTHING_TO_SHOW if self.run_of(tissue) is None else ""
+
+    def make(self, of: Of) -> Job:
+        """Make a map of the niches' or the cells' embedding, as a job.
+
+        Raises
+        ------
+        UserError
+            When the tissue has no embedding.
+        """
+        if why := self.why_not():
+            raise UserError(why)
+        tissue = self._session.active
+        run = self.run_of(tissue)
+        snapshot, result = tissue.snapshot, tissue.results.get(run)
+
+        def events(token: CancelToken) -> Iterator[Any]:
+            start = time.perf_counter()
+            features, seed = embedding_of(snapshot, run, result, of, token)
+            steps = laying_out(features, seed=seed, cancel=token)
+            while True:
+                token.check()
+                try:
+                    yield next(steps)
+                except StopIteration as end:
+                    took = time.perf_counter() - start
+                    yield Layout(run, slot_of(run, of), end.value, seed, took)
+                    return
+
+        def on_event(job: Job, event: Any) -> None:
+            if not isinstance(event, Layout):
+                self.told.emit(job, event)
+            elif tissue in self._session.tissues and tissue.results.get(run) is result:
+                tissue.layouts[event.name] = event
+                tissue.saved = False
+                self.changed.emit(tissue)
+
+        title = f"Mapping the {of} of {tissue.name}"
+        job = self._session.jobs.start(SLOT, title, events, on_event)
+        self.changed.emit(tissue)
+        return job
+
+    def cancel(self) -> None:
+        """Stop the map that is being made, if any."""
+        self._session.jobs.cancel(SLOT)
+
+
+def slot_of(run: str, of: Of) -> str:
+    """Return where a run's map is kept in obsm: "X_niche_umap", or "X_niche_cells_umap"."""
+    return f"X_{run}_umap" if of == "niches" else f"X_{run}_cells_umap"
+
+
+def embedding_of(
+    snapshot: AnnData, run: str, result: NicheResult | None, of: Of, cancel: CancelToken
+) -> tuple[np.ndarray, int]:
+    """Return (n, p) what a map is made of, and the run's seed.
+
+    The niches' is what was clustered; the cells' is their views' principal components.
+
+    Raises
+    ------
+    UserError
+        When the run's embedding was not kept.
+    """
+    if of == "cells":
+        space = SearchSpace.of_adata(snapshot) if result is None else SearchSpace.of_result(result)
+        features = niche_representation(space.views, space.graph, n_hops=0, cancel=cancel)
+    elif result is not None:
+        features = result.representation
+    elif f"X_{run}" in snapshot.obsm:
+        features = np.asarray(snapshot.obsm[f"X_{run}"], np.float32)
+    else:
+        raise UserError(f"obsm['X_{run}'] was not kept in these data; run again to see a map.")
+    if result is not None:
+        return features, Recipe.from_json(result.provenance["recipe"]).seed
+    return features, Recipe.from_json(str(snapshot.uns["cellama"]["runs"][run]["recipe"])).seed

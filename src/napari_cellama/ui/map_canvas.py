@@ -1,0 +1,180 @@
+"""A canvas of points on the GPU: pan, zoom, hover, click and lasso. Knows no cells, only points."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from psygnal import Signal
+from vispy.scene import PanZoomCamera, SceneCanvas
+from vispy.scene.visuals import Line, Markers
+
+#: What becomes of the selection: replaced, extended or reduced.
+Way = Literal["replace", "add", "subtract"]
+
+#: Pixels that a click may miss a point by, and that a hand may tremble during it.
+_REACH, _TREMBLE = 8.0, 4.0
+_MARGIN = 0.05
+#: Corners of a lasso lie at least so many pixels apart.
+_STEP = 2.0
+
+
+class MapCanvas:
+    """Draws points and says what the mouse does with them.
+
+    A drag moves the view, the wheel zooms; with Shift a drag draws a lasso, with Shift and Ctrl
+    one that takes away.
+
+    Events (psygnal signals)
+
+    ``clicked(point | None)``, ``hovered(point | None)``
+        The point's number.
+    ``lassoed(mask, way)``
+        (n,) bool: the points inside, and what is to become of the selection.
+    """
+
+    clicked = Signal(object)
+    hovered = Signal(object)
+    lassoed = Signal(object, str)
+
+    def __init__(self) -> None:
+        # napari has chosen vispy's backend; keys stay Qt's, so that Tab and shortcuts work.
+        self._canvas = SceneCanvas(keys=None, size=(260, 260), vsync=True)
+        self._view = self._canvas.central_widget.add_view()
+        self._view.camera = PanZoomCamera(aspect=1)
+        self._markers = Markers(parent=self._view.scene)
+        self._markers.antialias = 1
+        self._markers.set_gl_state("translucent", depth_test=False)
+        self._lasso = Line(parent=self._view.scene, color=(1, 1, 1, 0.9), width=1.5)
+        self._lasso.visible = False
+        self._points = np.zeros((0, 2), np.float32)
+        self._pressed: np.ndarray | None = None
+        self._outline: list[np.ndarray] = []
+        events = self._canvas.events
+        events.mouse_press.connect(self._on_press)
+        events.mouse_move.connect(self._on_move)
+        events.mouse_release.connect(self._on_release)
+
+    @property
+    def native(self) -> Any:
+        """The Qt widget."""
+        return self._canvas.native
+
+    def set_background(self, color: str) -> None:
+        """Set the colour behind the points, and a lasso's to one that is seen on it."""
+        self._canvas.bgcolor = color
+        dark = self._canvas.bgcolor.rgb.mean() < 0.5
+        self._lasso.set_data(color=(1, 1, 1, 0.9) if dark else (0, 0, 0, 0.9))
+
+    def set_points(self, points: np.ndarray) -> None:
+        """Show other points, (n, 2) float32, and all of them."""
+        self._points = np.ascontiguousarray(points, np.float32)
+        if len(points):
+            self.show_all()
+
+    def show_all(self) -> None:
+        """Show all points."""
+        low, high = self._points.min(axis=0), self._points.max(axis=0)
+        size = np.maximum(high - low, 1e-3)
+        low, size = low - _MARGIN * size, (1 + 2 * _MARGIN) * size
+        self._view.camera.rect = (*low, *size)
+
+    def paint(self, rgba: np.ndarray, on_top: np.ndarray) -> None:
+        """Colour the points.
+
+        Parameters
+        ----------
+        rgba
+            (n, 4) float32.
+        on_top
+            (n,) bool: the points that others must not cover.
+        """
+        self._markers.visible = len(self._points) > 0
+        if not len(self._points):
+            return
+        points = self._points
+        if on_top.any() and not on_top.all():
+            order = np.concatenate([np.flatnonzero(~on_top), np.flatnonzero(on_top)])
+            points, rgba = points[order], rgba[order]
+        size = float(np.clip(240 / np.sqrt(len(points)), 1.5, 7))
+        self._markers.set_data(points, size=size, face_color=rgba, edge_width=0, symbol="disc")
+
+    def pixel_of(self, point: int) -> np.ndarray:
+        """Return where on the widget a point is drawn, (x, y) in pixels."""
+        return self._to_pixels(self._points[[point]])[0]
+
+    # ---- the mouse
+
+    def _on_press(self, event: Any) -> None:
+        if event.button != 1:
+            return
+        self._pressed = np.asarray(event.pos, float)
+        if "Shift" in {str(getattr(key, "name", key)) for key in event.modifiers}:
+            self._outline = [self._pressed]
+            event.blocked = True
+
+    def _on_move(self, event: Any) -> None:
+        position = np.asarray(event.pos, float)
+        if self._outline:
+            if np.linalg.norm(position - self._outline[-1]) >= _STEP:
+                self._outline.append(position)
+                closed = np.array([*self._outline, self._outline[0]])
+                self._lasso.set_data(self._to_data(closed))
+                self._lasso.visible = True
+            event.blocked = True
+        elif self._pressed is None:
+            self.hovered.emit(self._point_at(position))
+
+    def _on_release(self, event: Any) -> None:
+        pressed, self._pressed = self._pressed, None
+        outline, self._outline = self._outline, []
+        self._lasso.visible = False
+        if event.button != 1 or pressed is None:
+            return
+        if len(outline) > 2:
+            names = {str(getattr(key, "name", key)) for key in event.modifiers}
+            inside = inside_polygon(self._points, self._to_data(np.array(outline)))
+            self.lassoed.emit(inside, "subtract" if "Control" in names else "replace")
+            event.blocked = True
+        elif np.linalg.norm(np.asarray(event.pos) - pressed) <= _TREMBLE:
+            self.clicked.emit(self._point_at(np.asarray(event.pos, float)))
+
+    def _point_at(self, position: np.ndarray) -> int | None:
+        """Return the point nearest to a place on the widget, if there is one within reach."""
+        if not len(self._points):
+            return None
+        here, beside = self._to_data(np.stack([position, position + np.array([_REACH, 0])]))
+        square = ((self._points - here.astype(np.float32)) ** 2).sum(axis=1)
+        nearest = int(square.argmin())
+        return nearest if square[nearest] <= ((beside - here) ** 2).sum() else None
+
+    def _to_data(self, pixels: np.ndarray) -> np.ndarray:
+        """Return (k, 2) widget pixels in the points' coordinates."""
+        transform = self._markers.get_transform("visual", "canvas")
+        mapped = transform.imap(np.asarray(pixels, float))
+        return mapped[:, :2] / mapped[:, 3:]
+
+    def _to_pixels(self, points: np.ndarray) -> np.ndarray:
+        mapped = self._markers.get_transform("visual", "canvas").map(np.asarray(points, float))
+        return mapped[:, :2] / mapped[:, 3:]
+
+
+def inside_polygon(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Return (n,) bool: which points lie in a polygon that may cross itself.
+
+    Parameters
+    ----------
+    points
+        (n, 2).
+    corners
+        (k, 2), not closed.
+    """
+    import shapely
+
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    inside = ((points >= low) & (points <= high)).all(axis=1)
+    polygon = shapely.make_valid(shapely.Polygon(corners))
+    shapely.prepare(polygon)
+    near = np.flatnonzero(inside)
+    inside[near] = shapely.contains_xy(polygon, points[near, 0], points[near, 1])
+    return inside

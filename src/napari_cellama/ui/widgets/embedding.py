@@ -1,0 +1,238 @@
+"""The Embedding dock: a map of the cells beside the tissue, in the same colours."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QElidingLabel
+
+from napari_cellama.errors import UserError
+from napari_cellama.ui import format as fmt
+from napari_cellama.ui.attach import layers_of, session_of
+from napari_cellama.ui.layouts import SLOT, Layout
+from napari_cellama.ui.map_canvas import MapCanvas
+from napari_cellama.ui.widgets.form import WheelGuard
+from napari_cellama.ui.widgets.listen import listen
+from napari_cellama.ui.widgets.style import follow_theme
+from napari_cellama.ui.workers import Failed, Job
+
+if TYPE_CHECKING:
+    import napari
+
+    from napari_cellama.ui.tissue import Tissue
+
+_SIZE = 290
+_OF = {"Niches": "niches", "Cells": "cells"}
+_HELP = "Drag to move, wheel to zoom; Shift and drag for a lasso, with Ctrl one that takes away."
+
+
+class EmbeddingDock(QWidget):
+    """Shows the niches' or the cells' embedding as a map; what is selected there is so here.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer whose session this is a view of.
+    """
+
+    #: Where the panel's keeper puts it.
+    dock_side = "left"
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__()
+        session = self._session = session_of(napari_viewer)
+        self._layers, self._layouts = layers_of(napari_viewer), session.layouts
+        self._viewer = weakref.ref(getattr(napari_viewer, "__wrapped__", napari_viewer))
+        self._shown: Layout | None = None
+        self._tissue: weakref.ref[Tissue] | None = None
+        self._cells = np.zeros(0, np.int64)
+        self.canvas = MapCanvas()
+        self.of = QComboBox(self)
+        self.button = QPushButton("Map", self)
+        self.all_button = QPushButton("All", self)
+        self.empty, self.status = QLabel(self), QElidingLabel("", self)
+        self._lay_out()
+        follow_theme(self, napari_viewer)
+        napari_viewer.events.theme.connect(self._follow_background)
+        self.destroyed.connect(self._let_go(napari_viewer))
+        self._follow_background()
+        self._listen()
+        self.refresh()
+
+    def sizeHint(self) -> QSize:
+        """Return a square that leaves the layers their room."""
+        return QSize(_SIZE, _SIZE + 60)
+
+    def _lay_out(self) -> None:
+        self.of.addItems(list(_OF))
+        self.of.setToolTip("Which embedding: of the niches, which was clustered, or of the cells.")
+        self.all_button.setToolTip("Show the whole map.")
+        self.all_button.setObjectName("secondary")
+        self.button.setObjectName("secondary")
+        self.empty.setObjectName("muted")
+        self.empty.setWordWrap(True)
+        self.empty.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+        self.status.setObjectName("muted")
+        self.canvas.native.setMinimumSize(120, 170)
+        self.canvas.native.setToolTip(_HELP)
+        self.shown = QStackedWidget(self)
+        self.shown.addWidget(self.empty)
+        self.shown.addWidget(self.canvas.native)
+        line = QHBoxLayout()
+        line.setSpacing(6)
+        line.addWidget(self.of, 1)
+        line.addWidget(self.button)
+        line.addWidget(self.all_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 4, 8, 6)
+        layout.setSpacing(4)
+        layout.addLayout(line)
+        layout.addWidget(self.shown, 1)
+        layout.addWidget(self.status)
+        self._guard = WheelGuard(self)
+        self._guard.watch(self.of)
+
+    def _listen(self) -> None:
+        session = self._session
+        self.of.currentIndexChanged.connect(self.refresh)
+        self.button.clicked.connect(self._on_button)
+        self.all_button.clicked.connect(self.canvas.show_all)
+        self.canvas.clicked.connect(self._on_clicked)
+        self.canvas.hovered.connect(self._on_hovered)
+        self.canvas.lassoed.connect(self._on_lasso)
+        for signal in (session.active_changed, session.matrix_ready, session.clusters_changed):
+            listen(self, signal, self.refresh)
+        listen(self, session.coloring_changed, self._paint)
+        listen(self, session.selection_changed, self._paint)
+        listen(self, self._layouts.changed, self.refresh)
+        listen(self, self._layouts.told, self._on_told)
+
+    def _let_go(self, viewer: napari.Viewer) -> Any:
+        follow, events = self._follow_background, viewer.events
+        return lambda: events.theme.disconnect(follow)
+
+    def _follow_background(self, *_: Any) -> None:
+        theme = get_theme(self._viewer().theme)
+        self.canvas.set_background(theme.canvas.as_hex())
+
+    # ---- what the user does
+
+    def _on_button(self) -> None:
+        if self._session.jobs.current(SLOT) is not None:
+            self._layouts.cancel()
+            self._say("It stops after this step.")
+        else:
+            try:
+                self._layouts.make(self._of)
+            except UserError as error:
+                self._say(str(error))
+        self._refresh_button()
+
+    def _on_clicked(self, point: int | None) -> None:
+        if point is not None and self._shown is not None:
+            self._session.pick_cell(int(self._cells[point]))
+
+    def _on_lasso(self, inside: np.ndarray, way: str) -> None:
+        tissue = self._session.active
+        mask = np.zeros(tissue.n_obs, bool)
+        mask[self._cells[inside]] = True
+        self._session.select(tissue.selection & ~mask if way == "subtract" else mask)
+
+    def _on_hovered(self, point: int | None) -> None:
+        tissue = self._session.active
+        if point is None or self._shown is None:
+            self._say(self._summary())
+            return
+        cell = int(self._cells[point])
+        parts = [str(tissue.snapshot.obs_names[cell])]
+        coloring = tissue.coloring
+        for key in dict.fromkeys([coloring.name if coloring else None, tissue.clusters]):
+            if key in tissue.labels and tissue.labels[key].codes[cell] >= 0:
+                parts.append(tissue.labels[key].names[tissue.labels[key].codes[cell]])
+        self._say(fmt.joined(*dict.fromkeys(parts)))
+
+    @property
+    def _of(self) -> Any:
+        return _OF[self.of.currentText()]
+
+    # ---- what is shown
+
+    def refresh(self, *_: Any) -> None:
+        """Show the active tissue's map, or say what to do for one."""
+        tissue = self._session.active
+        layout = self._layouts.get(tissue, self._of)
+        known = None if self._tissue is None else self._tissue()
+        same = known is tissue and _same(layout, self._shown)
+        self._tissue = None if tissue is None else weakref.ref(tissue)
+        self._shown = layout
+        if not same and layout is not None:
+            drawn = np.isfinite(layout.places).all(axis=1)
+            # The painter knows the colours of cells that have a place on the tissue.
+            drawn[np.setdiff1d(np.arange(len(drawn)), self._layers.placement_of(tissue).cells)] = 0
+            self._cells = np.flatnonzero(drawn)
+            self.canvas.set_points(layout.places[self._cells])
+        self.shown.setCurrentIndex(0 if layout is None else 1)
+        why = self._layouts.why_not()
+        self.empty.setText(why or f"Press Map to lay out the {self._of} by UMAP. {_HELP}")
+        self._say(self._summary())
+        self._refresh_button()
+        if not same:
+            self._paint(tissue)
+
+    def _paint(self, tissue: Tissue | None) -> None:
+        if tissue is None or self._shown is None or tissue is not self._session.active:
+            return
+        rgba = self._layers.colors_of(tissue, self._cells)
+        self.canvas.paint(rgba, tissue.selection[self._cells])
+
+    def _refresh_button(self) -> None:
+        busy, why = self._session.jobs.current(SLOT), self._layouts.why_not()
+        self.button.setText("Map" if busy is None else "Cancel")
+        stops = busy is not None and busy.token.cancelled
+        self.button.setEnabled(not why and not stops)
+        again = "" if self._shown is None else " again"
+        tip = f"Lay the {self._of} out by UMAP{again}; a minute, longer for many cells."
+        self.button.setToolTip(why or ("Stop making the map." if busy else tip))
+        self.all_button.setEnabled(self._shown is not None)
+
+    def _on_told(self, job: Job, event: Any) -> None:
+        if isinstance(event, tuple):
+            done, total = event
+            step = f"Placing cells, {done:,} of {total:,}" if done else "Learning the map…"
+            if not job.token.cancelled:
+                self._say(step)
+            return
+        self._say(event.sentence if isinstance(event, Failed) else self._summary())
+        self._refresh_button()
+
+    def _summary(self) -> str:
+        if self._session.jobs.current(SLOT) is not None:
+            return self.status.text() or "Learning the map…"
+        if self._shown is None:
+            return ""
+        took = f"UMAP in {fmt.duration(self._shown.seconds)}" if self._shown.seconds else "UMAP"
+        return fmt.joined(fmt.count(len(self._cells), "cell"), took, f"seed {self._shown.seed}")
+
+    def _say(self, text: str) -> None:
+        self.status.setText(text)
+        self.status.setToolTip(text)
+
+
+def _same(one: Layout | None, other: Layout | None) -> bool:
+    """Whether two layouts are the same places."""
+    if one is None or other is None:
+        return one is other
+    return one.places is other.places

@@ -1,0 +1,260 @@
+"""The Search dock: type in plain words, or point at an example, and the tissue lights up."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QSignalBlocker, QSize, Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_cellama.core.events import Progress
+from napari_cellama.errors import UserError
+from napari_cellama.ui import format as fmt
+from napari_cellama.ui.attach import layers_of, session_of
+from napari_cellama.ui.searching import NOTHING_TO_SEARCH, SLOT
+from napari_cellama.ui.view import fly_to
+from napari_cellama.ui.widgets.form import Rows, WheelGuard, tab_through
+from napari_cellama.ui.widgets.found import FoundView, tab_stops
+from napari_cellama.ui.widgets.listen import listen
+from napari_cellama.ui.widgets.progress import MessageLine, ProgressLine
+from napari_cellama.ui.widgets.style import follow_theme
+from napari_cellama.ui.workers import Failed, Job
+
+if TYPE_CHECKING:
+    import napari
+
+_WIDTH, _NARROWEST = 364, 340
+#: How many cells' diameters one sees after flying to a place.
+_VIEW = 60
+_OF = {"Neighbourhoods": "niches", "Single cells": "cells"}
+_NO_TISSUE = "No tissue is open. Open one with File > Open, or drop a .h5ad file onto the window."
+_LOOK = (
+    "Describe what to look for: a cell type, a tissue, a gene, or one next to another, as in "
+    "“oligodendrocytes next to endothelium”."
+)
+
+
+class SearchDock(QWidget):
+    """Search the tissue by words or by example.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer whose session this is a view of.
+    """
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__()
+        self.setMinimumWidth(_NARROWEST)
+        self._viewer = weakref.ref(getattr(napari_viewer, "__wrapped__", napari_viewer))
+        session = self._session = session_of(napari_viewer)
+        self._searching, self._layers = session.searching, layers_of(napari_viewer)
+        self.query = QComboBox(self)
+        self.of = QComboBox(self)
+        self.raw = QCheckBox("Compare the text as typed", self)
+        self.by_cell = _button("Like the clicked cell", "secondary", self._like_cell)
+        self.by_selection = _button("Like the selection", "secondary", self._like_selection)
+        self.found = FoundView(self)
+        self.empty = QLabel(self)
+        self.message, self.progress = MessageLine(self), ProgressLine(self)
+        self.search_button = _button("Search", "primary", self._search)
+        self.cancel_button = _button("Cancel", "secondary", self._searching.cancel)
+        self._fill()
+        self._lay_out()
+        follow_theme(self, napari_viewer)
+        self.found.threshold.chosen.connect(self._select)
+        self.found.places.visited.connect(self._visit)
+        for signal in (session.active_changed, session.matrix_ready, session.coloring_changed):
+            listen(self, signal, self.refresh)
+        for signal in (session.labels_changed, session.selection_changed, session.cell_picked):
+            listen(self, signal, self._on_example)
+        listen(self, self._searching.changed, self.refresh)
+        listen(self, self._searching.told, self._on_told)
+        self.refresh()
+
+    def sizeHint(self) -> QSize:
+        """Return the width that leaves the tissue its room."""
+        return QSize(_WIDTH, 720)
+
+    def _fill(self) -> None:
+        self.query.setEditable(True)
+        self.query.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+        self.query.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.query.setAccessibleName("Description")
+        self.query.setToolTip(f"{_LOOK} The arrow shows what was looked for before.")
+        self.query.lineEdit().setPlaceholderText("Type what to look for")
+        self.query.lineEdit().returnPressed.connect(self._search)
+        self.query.activated.connect(self._search)
+        self.of.addItems(list(_OF))
+        self.raw.setToolTip(
+            "Otherwise the text is put into the words of the cells' sentences, which finds more: "
+            "“celltype of this cell is …”."
+        )
+        self.empty.setObjectName("muted")
+        self.empty.setWordWrap(True)
+
+    def _lay_out(self) -> None:
+        rows = Rows(self)
+        tip = "Whether cells are compared by their neighbourhood, averaged, or one by one."
+        rows.add("of", "Compare", self.of, tip)
+        self.of.setToolTip(tip)
+        rows.add("raw", "", self.raw, "")
+        example = QHBoxLayout()
+        example.setSpacing(6)
+        example.addWidget(self.by_cell, 1)
+        example.addWidget(self.by_selection, 1)
+        content = QWidget(self)
+        column = QVBoxLayout(content)
+        column.setContentsMargins(0, 0, 6, 0)
+        column.setSpacing(6)
+        column.addWidget(_title("In plain words"))
+        column.addWidget(self.query)
+        column.addWidget(rows)
+        column.addWidget(_title("By example"))
+        column.addLayout(example)
+        column.addWidget(self.empty)
+        column.addWidget(self.found)
+        column.addStretch(1)
+        scroll = QScrollArea(self)
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        scroll.setWidget(content)
+        buttons = QHBoxLayout()
+        buttons.setSpacing(6)
+        buttons.addWidget(self.search_button, 3)
+        buttons.addWidget(self.cancel_button, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 6, 4, 8)
+        layout.setSpacing(8)
+        layout.addWidget(scroll, 1)
+        for widget in (self.message, self.progress):
+            layout.addWidget(widget)
+        layout.addLayout(buttons)
+        self._guard = WheelGuard(self)
+        for watched in (self.query, self.of, self.found.threshold.slider):
+            self._guard.watch(watched)
+        stops = [self.query, self.of, self.raw, self.by_cell, self.by_selection]
+        tab_through([*stops, *tab_stops(self.found), self.search_button, self.cancel_button])
+
+    # ---- what the user does
+
+    def _search(self, *_: Any) -> None:
+        text = self.query.currentText()
+        self._try(lambda: self._searching.search(text, self._of, raw=self.raw.isChecked()))
+
+    def _like_cell(self) -> None:
+        tissue = self._session.active
+        cells = np.zeros(tissue.n_obs, bool)
+        cells[tissue.picked] = True
+        title = f"Like cell {tissue.snapshot.obs_names[tissue.picked]}"
+        self._try(lambda: self._searching.find_similar(cells, self._of, title))
+
+    def _like_selection(self) -> None:
+        cells = self._session.active.selection
+        title = f"Like {fmt.count(int(cells.sum()), 'selected cell')}"
+        self._try(lambda: self._searching.find_similar(cells, self._of, title))
+
+    def _select(self, threshold: float) -> None:
+        search = self._searching.last(self._session.active)
+        self._session.select(search.at_least(threshold))
+
+    def _visit(self, number: int) -> None:
+        tissue = self._session.active
+        cell = self._searching.last(tissue).places[number].cell
+        layer, placement = self._layers.layer_of(tissue), self._layers.placement_of(tissue)
+        point = placement.points[np.searchsorted(placement.cells, cell)]
+        fly_to(self._viewer(), layer, point, _VIEW * placement.diameter)
+
+    def _try(self, act: Callable[[], Any]) -> None:
+        self.message.clear()
+        try:
+            act()
+        except UserError as error:
+            self.message.add("error", str(error))
+
+    @property
+    def _of(self) -> str:
+        return _OF[self.of.currentText()]
+
+    # ---- what is shown
+
+    def refresh(self, *_: Any) -> None:
+        """Show what was found last, what can be searched, and what was looked for before."""
+        tissue, search = self._session.active, self._searching.last(self._session.active)
+        coloring = None if tissue is None else tissue.coloring
+        painted = search is not None and coloring is not None and coloring.name == search.title
+        legend = self._layers.legend_of(tissue) if painted and coloring.kind == "score" else None
+        self.found.show_search(search, legend)
+        why = self._searching.why_not()
+        self.empty.setText(
+            _NO_TISSUE if tissue is None else why if why == NOTHING_TO_SEARCH else _LOOK
+        )
+        self.empty.setVisible(search is None)
+        if [self.query.itemText(i) for i in range(self.query.count())] != self._searching.recent:
+            text = self.query.currentText()
+            with QSignalBlocker(self.query):
+                self.query.clear()
+                self.query.addItems(self._searching.recent)
+                self.query.setEditText(text)
+        _enable(self.search_button, why, "Paint the tissue by how much it is like the text.")
+        busy = self._session.jobs.current(SLOT)
+        stops = busy is not None and busy.token.cancelled
+        no_cancel = "No search is on." if busy is None else "It stops." if stops else ""
+        _enable(self.cancel_button, no_cancel, "Stop the search.")
+        if busy is None:
+            self.progress.end("")
+        elif self.progress.isHidden():
+            self.progress.begin("Preparing…")
+        self._on_example()
+
+    def _on_example(self, *_: Any) -> None:
+        why, tissue = self._searching.why_not(), self._session.active
+        no_cell = why or ("" if tissue.picked is not None else "Click a cell on the tissue first.")
+        no_selection = why or ("" if tissue.selection.any() else "Select some cells first.")
+        tip = "Find the cells or neighbourhoods that are most like it, in all sections."
+        _enable(self.by_cell, no_cell, tip)
+        _enable(self.by_selection, no_selection, tip)
+        _enable(self.search_button, why, "Paint the tissue by how much it is like the text.")
+
+    def _on_told(self, job: Job, event: Any) -> None:
+        if isinstance(event, Progress):
+            starting = event.stage == "Model"
+            self.progress.begin("Starting the language model…" if starting else "Searching…")
+            self.refresh()
+        elif self._session.jobs.current(SLOT) is None:
+            if isinstance(event, Failed):
+                self.message.add("error", event.sentence, event.details)
+            self.refresh()
+
+
+def _title(text: str) -> QLabel:
+    title = QLabel(text)
+    title.setObjectName("groupTitle")
+    return title
+
+
+def _button(text: str, name: str, act: Callable[[], Any]) -> QPushButton:
+    button = QPushButton(text)
+    button.setObjectName(name)
+    button.clicked.connect(lambda: act())
+    return button
+
+
+def _enable(button: QPushButton, why_not: str, tooltip: str) -> None:
+    button.setEnabled(not why_not)
+    button.setToolTip(why_not or tooltip)

@@ -1,0 +1,71 @@
+"""The cells' map: learnt on some, the others placed on it, the same for the same seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from core_tissues import HashEncoder, finish, make_tissue
+
+from napari_cellama.core.events import CancelToken
+from napari_cellama.core.slots import is_ours
+from napari_cellama.core.umap import laying_out, put_layout
+from napari_cellama.errors import Cancelled, UserError
+from napari_cellama.recipe import Recipe
+
+
+def end_of(steps):
+    told = []
+    while True:
+        try:
+            told.append(next(steps))
+        except StopIteration as end:
+            return end.value, told
+
+
+def test_groups_stay_together_whether_learnt_or_placed():
+    rng = np.random.default_rng(0)
+    group = np.repeat([0, 1], 60)
+    features = (rng.normal(size=(120, 5)) + 20 * group[:, None]).astype(np.float32)
+    features[7] = np.nan
+    places, told = end_of(laying_out(features, seed=3, n_learnt=80))
+    assert told == [(0, 119), (80, 119), (119, 119)]
+    assert np.flatnonzero(np.isnan(places).any(axis=1)).tolist() == [7]
+    group, places = np.delete(group, 7), np.delete(places, 7, axis=0)
+    middles = np.stack([np.median(places[group == g], axis=0) for g in (0, 1)])
+    nearest = np.linalg.norm(places[:, None] - middles, axis=2).argmin(axis=1)
+    assert (nearest == group).mean() > 0.98
+    again, _ = end_of(laying_out(features, seed=3, n_learnt=80))
+    np.testing.assert_array_equal(np.delete(again, 7, axis=0), places)
+
+
+def test_too_few_cells_are_refused():
+    with pytest.raises(UserError, match="at least 4 cells"):
+        next(laying_out(np.zeros((3, 2), np.float32)))
+
+
+def test_placing_stops_when_it_is_cancelled():
+    token = CancelToken()
+    features = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    steps = laying_out(features, n_learnt=40, cancel=token)
+    assert next(steps) == (0, 60)
+    assert next(steps) == (40, 60)
+    token.cancel()
+    with pytest.raises(Cancelled):
+        next(steps)
+
+
+def test_a_layout_is_written_as_ours_with_how_it_was_made():
+    adata = make_tissue()
+    result, _ = finish(adata, Recipe(cell_type_key="celltype", n_clusters=3), HashEncoder())
+    result.apply(adata)
+    places = np.zeros((300, 2), np.float32)
+    assert put_layout(adata, "niche", "X_niche_umap", places, 5) == "obsm/X_niche_umap"
+    assert is_ours(adata, "obsm/X_niche_umap")
+    assert is_ours(adata, "obs/niche")
+    record = adata.uns["cellama"]["runs"]["niche"]
+    assert record["layouts"]["X_niche_umap"]["seed"] == 5
+    put_layout(adata, "niche", "X_niche_umap", places + 1, 5)  # ours: again
+    assert adata.obsm["X_niche_umap"][0, 0] == 1
+    adata.obsm["X_mine"] = places
+    with pytest.raises(UserError, match="already has 'X_mine'"):
+        put_layout(adata, "niche", "X_mine", places, 5)

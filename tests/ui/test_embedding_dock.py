@@ -1,0 +1,303 @@
+"""The Embedding dock in the real window, driven as a user drives it."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+
+from napari_cellama import api
+from napari_cellama.recipe import Recipe
+from napari_cellama.ui import layouts
+from napari_cellama.ui.attach import layers_of, session_of
+from napari_cellama.ui.layers import show
+from napari_cellama.ui.layouts import NOTHING_TO_SHOW, SLOT
+from napari_cellama.ui.map_canvas import inside_polygon
+from napari_cellama.ui.painting import FADED
+from napari_cellama.ui.panel import main_window, our_docks
+from napari_cellama.ui.tissue import Coloring, Tissue
+from napari_cellama.ui.widgets.embedding import EmbeddingDock
+from small_sections import WordEncoder
+
+LEFT = Qt.MouseButton.LeftButton
+SHIFT = Qt.KeyboardModifier.ShiftModifier
+CTRL = Qt.KeyboardModifier.ControlModifier
+RECIPE = Recipe(cell_type_key="celltype", n_clusters=2, n_neighbors=6, seed=4)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Embed with a model that costs nothing, and lay out on a grid; UMAP has its own tests."""
+
+    def grid(features, *, seed, cancel):
+        n = len(features)
+        yield 0, n
+        cancel.check()
+        places = np.stack(np.divmod(np.arange(n), int(np.ceil(np.sqrt(n)))), axis=1)
+        places = places.astype(np.float32) + seed
+        places[~np.isfinite(features).all(axis=1)] = np.nan
+        yield n, n
+        return places
+
+    monkeypatch.setattr(api, "NamedEncoder", WordEncoder)
+    monkeypatch.setattr(layouts, "laying_out", grid)
+
+
+def open_dock(viewer, qtbot):
+    dock = EmbeddingDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Embedding", area="left")
+    qtbot.waitUntil(dock.isVisible)
+    return dock
+
+
+@pytest.fixture
+def dock(viewer, session, qtbot):
+    return open_dock(viewer, qtbot)
+
+
+def run(session, **changes):
+    tissue = session.active
+    recipe = RECIPE.replace(**changes)
+    session.take_result(tissue, api.find_niches(tissue.snapshot, recipe, lambda event: None))
+
+
+@pytest.fixture
+def mapped(dock, session, qtbot):
+    """Return the dock with a map of the niches."""
+    run(session)
+    make(qtbot, dock, session)
+    return dock
+
+
+def make(qtbot, dock, session):
+    assert dock.button.isEnabled(), dock.button.toolTip()
+    qtbot.mouseClick(dock.button, LEFT)
+    qtbot.waitUntil(lambda: session.jobs.current(SLOT) is None)
+    for _ in range(5):
+        QApplication.processEvents()
+
+
+def at(dock, cell):
+    """Return where a cell is drawn on the dock's canvas."""
+    point = int(np.searchsorted(dock._cells, cell))
+    return QPoint(*np.round(dock.canvas.pixel_of(point)).astype(int))
+
+
+def drag(canvas, viewer, corners, keys):
+    """Press, move through the corners, and release."""
+    native = canvas.native
+    QTest.mousePress(native, LEFT, keys, corners[0])
+    for corner in corners[1:]:
+        move_pressed(native, corner, keys)
+        QTest.qWait(20)
+    QTest.mouseRelease(native, LEFT, keys, corners[-1])
+    QApplication.processEvents()
+
+
+def move_pressed(native, position, keys):
+    where, globally = QPointF(position), QPointF(native.mapToGlobal(position))
+    none = Qt.MouseButton.NoButton
+    event = QMouseEvent(QEvent.Type.MouseMove, where, globally, none, LEFT, keys)
+    QApplication.sendEvent(native, event)
+
+
+# ---- before there is a map
+
+
+def test_it_says_what_to_do_first(dock, session):
+    assert dock.empty.isVisible()
+    assert dock.empty.text() == NOTHING_TO_SHOW
+    assert not dock.button.isEnabled()
+    assert dock.button.toolTip() == NOTHING_TO_SHOW
+    run(session)
+    assert dock.button.isEnabled()
+    assert dock.empty.text().startswith("Press Map")
+
+
+def test_it_sits_on_the_left_whatever_opened_it(viewer, session, qtbot):
+    dock = EmbeddingDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Embedding (CELLama)", area="right")
+    window = main_window(viewer)
+    left = Qt.DockWidgetArea.LeftDockWidgetArea
+    qtbot.waitUntil(lambda: window.dockWidgetArea(dock.parent()) == left)
+    assert our_docks(window) == []
+    assert dock.parent().windowTitle() == "Embedding"
+
+
+# ---- the map
+
+
+def test_a_map_is_drawn_in_the_tissues_colours(mapped, session, viewer):
+    tissue = session.active
+    layout = tissue.layouts["X_niche_umap"]
+    assert (layout.run, layout.seed) == ("niche", 4)
+    assert mapped.canvas.native.isVisible()
+    assert mapped.status.text().startswith("120 cells · UMAP in ")
+    for coloring in (Coloring("labels", "niche"), Coloring("gene", "CD3E")):
+        session.color_by(coloring)
+        shown = mapped.canvas._canvas.render(alpha=False)
+        layer = layers_of(viewer).layer_of(tissue)
+        scale = shown.shape[0] / mapped.canvas.native.height()
+        for cell in (3, 60, 101):
+            x, y = (np.array([at(mapped, cell).x(), at(mapped, cell).y()]) * scale).astype(int)
+            expected = layer.face_color[cell, :3] * 255
+            np.testing.assert_allclose(shown[y, x, :3], expected, atol=4)
+
+
+def test_selecting_on_the_tissue_selects_on_the_map(mapped, session):
+    mask = np.arange(120) < 30
+    session.select(mask)
+    colors = layers_of_dock(mapped).colors_of(session.active, mapped._cells)
+    np.testing.assert_allclose(colors[~mask], np.tile(FADED, (90, 1)), atol=1e-6)
+    drawn = mapped.canvas._markers._data["a_bg_color"]
+    np.testing.assert_allclose(drawn[:90], np.tile(FADED, (90, 1)), atol=0.01)  # below
+    assert (drawn[90:, 3] == 1).all()
+
+
+def layers_of_dock(dock):
+    return dock._layers
+
+
+def test_a_click_on_the_map_picks_the_cell(mapped, session, qtbot):
+    qtbot.mouseClick(mapped.canvas.native, LEFT, pos=at(mapped, 42))
+    assert session.active.picked == 42
+    niche = session.clusters.codes[42]
+    np.testing.assert_array_equal(session.active.selection, session.clusters.mask(niche))
+
+
+def test_a_lasso_selects_and_with_ctrl_takes_away(mapped, session, viewer):
+    places = session.active.layouts["X_niche_umap"].places
+    low, high = places[0], places[0] + [3.5, 2.5]
+    wanted = ((places >= low - 0.5) & (places <= high)).all(axis=1)
+
+    def box(low, high):
+        corners = np.array([low, [low[0], high[1]], high, [high[0], low[1]], low])
+        pixels = mapped.canvas._to_pixels(corners.astype(np.float32))
+        return [QPoint(*np.round(pixel).astype(int)) for pixel in pixels]
+
+    drag(mapped.canvas, viewer, box(low - 0.5, high), SHIFT)
+    np.testing.assert_array_equal(session.active.selection, wanted)
+    before = mapped.canvas._view.camera.rect
+    drag(mapped.canvas, viewer, box(low - 0.5, low + 0.5), SHIFT | CTRL)
+    wanted[0] = False
+    np.testing.assert_array_equal(session.active.selection, wanted)
+    assert mapped.canvas._view.camera.rect == before, "a lasso does not move the view"
+
+
+def test_a_drag_moves_the_view_and_selects_nothing(mapped, session, viewer, qtbot):
+    before = mapped.canvas._view.camera.rect
+    start = at(mapped, 42)
+    no = Qt.KeyboardModifier.NoModifier
+    drag(mapped.canvas, viewer, [start, start + QPoint(20, 5), start + QPoint(40, 10)], no)
+    assert mapped.canvas._view.camera.rect != before
+    assert not session.active.selection.any()
+    qtbot.mouseClick(mapped.all_button, LEFT)
+    assert mapped.canvas._view.camera.rect.pos == pytest.approx(before.pos)
+
+
+def test_the_cell_under_the_mouse_is_named(mapped, session, qtbot):
+    QTest.mouseMove(mapped.canvas.native, at(mapped, 42))
+    qtbot.waitUntil(lambda: "cell42" in mapped.status.text())
+    niche = session.clusters.names[session.clusters.codes[42]]
+    assert mapped.status.text() == f"cell42 · {niche}"
+
+
+def test_cells_and_niches_have_maps_of_their_own(mapped, session, qtbot):
+    mapped.of.setCurrentText("Cells")
+    assert mapped.empty.isVisible()
+    make(qtbot, mapped, session)
+    assert set(session.active.layouts) == {"X_niche_umap", "X_niche_cells_umap"}
+    mapped.of.setCurrentText("Niches")
+    assert mapped.canvas.native.isVisible()
+
+
+def test_another_run_makes_the_map_stale(mapped, session):
+    run(session, n_clusters=3)
+    assert session.active.layouts == {}
+    assert mapped.empty.isVisible()
+
+
+def test_making_a_map_can_be_cancelled(dock, session, qtbot, monkeypatch):
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def slow(features, *, seed, cancel):
+        yield 0, len(features)
+        at_work.set()
+        go_on.wait(10)
+        yield 1, len(features)
+
+    monkeypatch.setattr(layouts, "laying_out", slow)
+    run(session)
+    qtbot.mouseClick(dock.button, LEFT)
+    qtbot.waitUntil(at_work.is_set)
+    assert dock.button.text() == "Cancel"
+    qtbot.mouseClick(dock.button, LEFT)
+    assert not dock.button.isEnabled()
+    go_on.set()
+    qtbot.waitUntil(lambda: session.jobs.current(SLOT) is None)
+    QApplication.processEvents()
+    assert dock.button.text() == "Map"
+    assert session.active.layouts == {}
+
+
+# ---- keeping it
+
+
+def test_a_map_is_saved_in_its_slot_and_read_back(mapped, session, viewer, qtbot):
+    adata = session.active.assemble()
+    assert adata.obsm["X_niche_umap"].shape == (120, 2)
+    assert adata.uns["cellama"]["runs"]["niche"]["layouts"]["X_niche_umap"]["seed"] == 4
+    show(viewer, Tissue.from_adata(adata, "saved"))
+    assert session.active.name == "saved"
+    assert mapped.canvas.native.isVisible()
+    assert mapped.status.text().startswith("120 cells · UMAP")
+
+
+def test_key_added_names_the_slot(dock, session, qtbot):
+    run(session, key_added="domain")
+    make(qtbot, dock, session)
+    assert "X_domain_umap" in session.active.assemble().obsm
+
+
+def test_cells_without_a_position_are_not_on_the_map(viewer, make_adata, qtbot):
+    adata = make_adata()
+    adata.obsm["spatial"][[3, 4]] = np.nan
+    session = session_of(viewer)
+    show(viewer, Tissue.from_adata(adata, "gaps"))
+    dock = open_dock(viewer, qtbot)
+    run(session)
+    make(qtbot, dock, session)
+    assert dock.status.text().startswith("118 cells")
+    qtbot.mouseClick(dock.canvas.native, LEFT, pos=at(dock, 42))
+    assert session.active.picked == 42
+    assert np.isnan(session.active.layouts["X_niche_umap"].places[[3, 4]]).all()
+
+
+def test_a_closed_dock_is_gone(viewer, session, qtbot, is_gone):
+    dock = open_dock(viewer, qtbot)
+    run(session)
+    make(qtbot, dock, session)
+    reference = weakref.ref(dock.canvas)
+    viewer.window.remove_dock_widget(dock)
+    dock.deleteLater()
+    QApplication.sendPostedEvents(dock, QEvent.Type.DeferredDelete.value)
+    del dock
+    assert is_gone(reference)
+    session.color_by(Coloring("obs", "celltype"))
+    session.select(np.arange(120) < 5)
+    viewer.theme = "light"
+
+
+def test_a_lasso_may_cross_itself():
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, 1, (2_000, 2))
+    bow_tie = np.array([[0.0, 0], [1, 1], [1, 0], [0, 1]])
+    x, y = points.T
+    expected = np.abs(y - 0.5) < np.abs(x - 0.5)
+    np.testing.assert_array_equal(inside_polygon(points, bow_tie), expected)

@@ -1,0 +1,311 @@
+"""The Search dock in the real window, driven as a user drives it."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
+
+from napari_cellama import api
+from napari_cellama.errors import UserError
+from napari_cellama.recipe import Recipe
+from napari_cellama.ui.attach import layers_of, session_of
+from napari_cellama.ui.layers import show
+from napari_cellama.ui.painting import FADED, paint
+from napari_cellama.ui.searching import NOTHING_TO_SEARCH, SLOT
+from napari_cellama.ui.tissue import Coloring, Tissue
+from napari_cellama.ui.widgets.rows import REMARK_ROLE
+from napari_cellama.ui.widgets.search import SearchDock
+from small_sections import WordEncoder
+
+LEFT = Qt.MouseButton.LeftButton
+PATIENCE = 20_000
+
+
+@pytest.fixture(autouse=True)
+def words(monkeypatch):
+    """Embed with a model that costs nothing."""
+    monkeypatch.setattr(api, "NamedEncoder", WordEncoder)
+
+
+@pytest.fixture
+def dock(viewer, session, qtbot):
+    dock = SearchDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Search", area="right")
+    qtbot.waitUntil(dock.isVisible)
+    return dock
+
+
+@pytest.fixture
+def ready(dock, session):
+    """Return the dock after a run on the tissue."""
+    tissue = session.active
+    recipe = Recipe(cell_type_key="celltype", n_clusters=2, n_neighbors=6)
+    session.take_result(tissue, api.find_niches(tissue.snapshot, recipe, lambda event: None))
+    return dock
+
+
+def type_query(qtbot, dock, text, *, key=Qt.Key.Key_Return):
+    field = dock.query.lineEdit()
+    qtbot.mouseClick(field, LEFT)
+    field.selectAll()
+    qtbot.keyClicks(field, text)
+    if key is not None:
+        qtbot.keyClick(field, key)
+
+
+def click(qtbot, button):
+    assert button.isEnabled(), button.toolTip()
+    qtbot.mouseClick(button, LEFT)
+
+
+def done(qtbot, session):
+    qtbot.waitUntil(lambda: session.jobs.current(SLOT) is None, timeout=PATIENCE)
+    QApplication.processEvents()
+
+
+def is_type(session, name):
+    return (session.active.snapshot.obs["celltype"] == name).to_numpy()
+
+
+# ---- before there is something to search
+
+
+def test_without_a_tissue_it_says_what_to_do(viewer, qtbot):
+    dock = SearchDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Search", area="right")
+    qtbot.waitUntil(dock.isVisible)
+    assert "Open one with File > Open" in dock.empty.text()
+    assert not dock.search_button.isEnabled()
+    assert dock.search_button.toolTip() == "Open a tissue first."
+
+
+def test_without_a_run_it_says_what_to_do(dock, session):
+    assert dock.empty.isVisible()
+    assert dock.empty.text() == NOTHING_TO_SEARCH
+    for button in (dock.search_button, dock.by_cell, dock.by_selection):
+        assert not button.isEnabled()
+        assert button.toolTip() == NOTHING_TO_SEARCH
+    with pytest.raises(UserError, match="Press Run"):
+        session.searching.search("B cell", "cells")
+
+
+# ---- words
+
+
+def test_typing_paints_the_tissue_by_similarity(ready, session, viewer, qtbot):
+    ready.of.setCurrentText("Single cells")
+    type_query(qtbot, ready, "B cell")
+    done(qtbot, session)
+    tissue = session.active
+    assert tissue.coloring == Coloring("score", "B cell")
+    scores = tissue.scores["B cell"]
+    assert scores[is_type(session, "B cell")].min() > scores[~is_type(session, "B cell")].max()
+    layer = layers_of(viewer).layer_of(tissue)
+    painted = paint(tissue, tissue.coloring)
+    np.testing.assert_allclose(layer.face_color, painted.rgba, atol=1e-6)
+    assert ready.found.isVisible()
+    assert not ready.empty.isVisible()
+    assert ready.found.legend.isVisible()
+    assert "celltype of this cell is B cell." in ready.found.asked.text()
+    assert "(cell)" in ready.found.asked.text()
+
+
+def test_neighbourhoods_are_compared_unless_cells_are_asked_for(ready, session, qtbot):
+    type_query(qtbot, ready, "B cell")
+    done(qtbot, session)
+    assert "(neighbourhood)" in ready.found.asked.text()
+    scores = session.active.scores["B cell"]
+    assert np.unique(scores).size > 50  # every neighbourhood has its own mixture
+
+
+def test_the_text_can_be_compared_as_typed(ready, session, qtbot):
+    click(qtbot, ready.raw)
+    type_query(qtbot, ready, "B cell", key=None)
+    click(qtbot, ready.search_button)
+    done(qtbot, session)
+    assert "“B cell”" in ready.found.asked.text()
+
+
+def test_genes_and_neighbours_are_recognised(ready, session, qtbot):
+    ready.of.setCurrentText("Single cells")
+    type_query(qtbot, ready, "CD3E T cell next to Endothelium")
+    done(qtbot, session)
+    text = ready.found.asked.text()
+    assert "Top gene is CD3E." in text
+    assert "celltype of this cell is T cell.” (cell)" in text
+    assert "celltype of this cell is Endothelium.” (neighbourhood)" in text
+    assert text.startswith("Mean z score")
+
+
+def test_nothing_typed_is_refused_in_a_sentence(ready, session, qtbot):
+    click(qtbot, ready.search_button)
+    assert ready.message.isVisible()
+    assert ready.message.sentence.text().startswith("Type what to look for")
+    assert session.jobs.current(SLOT) is None
+
+
+def test_queries_are_offered_again(ready, session, qtbot):
+    for text in ("B cell", "T cell", "B cell"):
+        type_query(qtbot, ready, text)
+        done(qtbot, session)
+    assert [ready.query.itemText(i) for i in range(ready.query.count())] == ["B cell", "T cell"]
+    assert ready.query.currentText() == "B cell"
+    session.color_by(Coloring("obs", "celltype"))
+    assert not ready.found.legend.isVisible()
+    ready.query.setFocus()
+    qtbot.keyClick(ready.query, Qt.Key.Key_Down)  # the one before
+    ready.query.activated.emit(1)
+    done(qtbot, session)
+    assert session.active.coloring == Coloring("score", "T cell")
+
+
+def test_a_search_can_be_cancelled(ready, session, qtbot, monkeypatch):
+    at_work, go_on = threading.Event(), threading.Event()
+
+    class Slow(WordEncoder):
+        def encode(self, sentences, cancel):
+            at_work.set()
+            go_on.wait(10)
+            cancel.check()
+            yield from super().encode(sentences, cancel)
+
+    monkeypatch.setattr(api, "NamedEncoder", Slow)
+    before = session.active.coloring
+    type_query(qtbot, ready, "what no sentence says")
+    qtbot.waitUntil(at_work.is_set)
+    qtbot.waitUntil(ready.progress.isVisible)
+    click(qtbot, ready.cancel_button)
+    go_on.set()
+    done(qtbot, session)
+    assert session.active.coloring == before
+    assert session.searching.last(session.active) is None
+    assert not ready.cancel_button.isEnabled()
+    assert not ready.progress.isVisible()
+
+
+def test_a_failure_is_one_sentence(ready, session, qtbot, monkeypatch):
+    class Broken(WordEncoder):
+        def load(self, cancel):
+            raise UserError("There is no such model.")
+
+    monkeypatch.setattr(api, "NamedEncoder", Broken)
+    type_query(qtbot, ready, "B cell")
+    done(qtbot, session)
+    assert ready.message.sentence.text() == "There is no such model."
+    assert ready.search_button.isEnabled()
+
+
+# ---- what comes of it
+
+
+def test_the_threshold_selects(ready, session, viewer, qtbot):
+    ready.of.setCurrentText("Single cells")
+    type_query(qtbot, ready, "B cell")
+    done(qtbot, session)
+    tissue, threshold = session.active, ready.found.threshold
+    assert not tissue.selection.any()
+    click(qtbot, threshold.button)
+    scores = tissue.scores["B cell"]
+    np.testing.assert_array_equal(tissue.selection, scores >= np.float32(threshold.value))
+    assert threshold.count.text().startswith(f"{tissue.selection.sum()} cells at ")
+    colors = layers_of(viewer).layer_of(tissue).face_color
+    np.testing.assert_allclose(colors[~tissue.selection][0], FADED, atol=1e-6)
+    threshold.slider.setFocus()
+    qtbot.keyClick(threshold.slider, Qt.Key.Key_Home)
+    qtbot.waitUntil(lambda: tissue.selection.all())
+    assert threshold.count.text().startswith("120 cells")
+
+
+def test_a_click_on_a_place_flies_there(ready, session, viewer, qtbot):
+    ready.of.setCurrentText("Single cells")
+    type_query(qtbot, ready, "B cell")
+    done(qtbot, session)
+    places = ready.found.places
+    search = session.searching.last(session.active)
+    assert places.count() == len(search.places) > 0
+    item = places.item(places.count() - 1)
+    assert item.data(REMARK_ROLE) == f"{search.places[-1].score:.2f}"
+    qtbot.mouseClick(places.viewport(), LEFT, pos=places.visualItemRect(item).center())
+    layer = layers_of(viewer).layer_of(session.active)
+    target = layer.data_to_world(layer.data[search.places[-1].cell])
+    np.testing.assert_allclose(viewer.scene.camera.center[-2:], target[-2:])
+
+
+def test_what_is_like_the_clicked_cell_is_found(ready, session, viewer, canvas, qtbot):
+    assert not ready.by_cell.isEnabled()
+    assert ready.by_cell.toolTip() == "Click a cell on the tissue first."
+    viewer.reset_view()
+    canvas(viewer).click(layers_of(viewer).layer_of(session.active), 17)
+    assert session.active.picked == 17
+    ready.of.setCurrentText("Single cells")
+    click(qtbot, ready.by_cell)
+    done(qtbot, session)
+    scores = session.active.scores["Like cell cell17"]
+    assert scores[17] == pytest.approx(1, abs=1e-5)
+    kind = session.active.snapshot.obs["celltype"].iloc[17]
+    same = is_type(session, kind)
+    assert scores[same].mean() > scores[~same].mean()
+
+
+def test_what_is_like_the_selection_is_found_in_other_sections(
+    viewer, make_adata, qtbot, monkeypatch
+):
+    adata = make_adata(200, sections=2)
+    session = session_of(viewer)
+    show(viewer, Tissue.from_adata(adata, "two"))
+    dock = SearchDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Search", area="right")
+    recipe = Recipe(cell_type_key="celltype", n_clusters=2, n_neighbors=6)
+    session.take_result(session.active, api.find_niches(adata, recipe, lambda event: None))
+    assert dock.by_selection.toolTip() == "Select some cells first."
+    first = (adata.obs["sample"] == "section 0").to_numpy()
+    session.select(first & (adata.obs["celltype"] == "T cell").to_numpy())
+    dock.of.setCurrentText("Single cells")
+    click(qtbot, dock.by_selection)
+    done(qtbot, session)
+    scores = next(iter(session.active.scores.values()))
+    alike = (adata.obs["celltype"] == "T cell").to_numpy()
+    other = ~first
+    assert scores[alike & other].mean() > scores[~alike & other].mean()
+    dock.of.setCurrentText("Neighbourhoods")
+    session.select(np.arange(200) == 3)
+    click(qtbot, dock.by_selection)
+    done(qtbot, session)
+    assert list(session.active.scores)[-1] == "Like 1 selected cell"
+    assert session.active.scores["Like 1 selected cell"].max() == pytest.approx(1)
+    assert any("section" in name for name in session.searching.last(session.active).names)
+
+
+def test_what_was_saved_can_be_searched(viewer, make_adata, qtbot):
+    adata = make_adata()
+    recipe = Recipe(cell_type_key="celltype", n_clusters=2, n_neighbors=6)
+    api.find_niches(adata, recipe, lambda event: None).apply(adata)
+    session = session_of(viewer)
+    show(viewer, Tissue.from_adata(adata, "saved"))
+    dock = SearchDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Search", area="right")
+    qtbot.waitUntil(dock.isVisible)
+    type_query(qtbot, dock, "Fibroblast")
+    done(qtbot, session)
+    assert session.active.coloring == Coloring("score", "Fibroblast")
+
+
+def test_what_was_found_stays_with_its_tissue(ready, session, viewer, make_adata, qtbot):
+    type_query(qtbot, ready, "B cell")
+    done(qtbot, session)
+    first = session.active
+    show(viewer, Tissue.from_adata(make_adata(60), "other"))
+    assert session.active is not first
+    assert not ready.found.isVisible()
+    session.activate(first)
+    assert ready.found.isVisible()
+    assert ready.found.title.text() == "B cell"
+
+
+def test_scores_that_are_gone_are_refused_in_a_sentence(session):
+    with pytest.raises(UserError, match="search for it again"):
+        session.color_by(Coloring("score", "never"))
