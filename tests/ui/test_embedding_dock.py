@@ -130,6 +130,18 @@ def test_it_sits_on_the_left_whatever_opened_it(viewer, session, qtbot):
     assert dock.parent().windowTitle() == "Embedding"
 
 
+def test_it_can_float_and_comes_back(viewer, session, qtbot):
+    dock = open_dock(viewer, qtbot)
+    holder = dock.parent()
+    holder.setFloating(True)
+    QApplication.processEvents()
+    assert dock.isVisible()
+    holder.setFloating(False)
+    QApplication.processEvents()
+    left = Qt.DockWidgetArea.LeftDockWidgetArea
+    assert main_window(viewer).dockWidgetArea(holder) == left
+
+
 # ---- the map
 
 

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 #: The panel's width in pixels, in a window narrower than ``_WIDE`` and in a wide one.
 NARROW, BROAD = 340, 400
 _WIDE = 1500
+_SETTLED_MS = 50
 _PACKAGE = "napari_cellama."
+#: What a dock on the left needs above and below its square canvas.
+_FRAME = 70
 
 
 def main_window(viewer: Viewer) -> QMainWindow | None:
@@ -54,6 +57,8 @@ class PanelKeeper(QObject):
         for dock in self._added:
             if _side(dock) == "left":
                 put_left(self._window, dock)
+                # It takes its height only once napari has laid the column out.
+                QTimer.singleShot(_SETTLED_MS, self._square)
         docks = our_docks(self._window)
         added = [dock for dock in self._added if dock in docks]
         panel = [dock for dock in docks if dock not in added]
@@ -70,6 +75,20 @@ class PanelKeeper(QObject):
             fit(self._window, added)
             # The canvas has its new size once the layout has been done, in the next turn.
             QTimer.singleShot(0, self._refit)
+
+    def _square(self) -> None:
+        """Make our docks on the left as high as they are wide, as far as there is room."""
+        beside = _on_the_left(self._window)
+        ours = [dock for dock in beside if _side(dock) == "left"]
+        others = [dock for dock in beside if dock not in ours]
+        if not ours or not others:
+            return
+        wanted = ours[-1].width() + _FRAME
+        # The list of layers gives what ours takes; the controls above it need all they have.
+        giver = max(others, key=lambda dock: dock.y())
+        left = giver.height() + ours[-1].height() - wanted
+        pair, heights = [giver, ours[-1]], [max(left, 1), wanted]
+        self._window.resizeDocks(pair, heights, Qt.Orientation.Vertical)
 
     def _refit(self) -> None:
         """Show all of the tissue beside the panel, unless the user has moved the view."""
@@ -90,20 +109,25 @@ def our_docks(window: QMainWindow) -> list[QDockWidget]:
 
 
 def put_left(window: QMainWindow, dock: QDockWidget) -> None:
-    """Put a dock below napari's own on the left, about as high as that column is wide."""
+    """Put a dock below napari's own on the left, without widening that column."""
     dock.setWindowTitle(dock.windowTitle().removesuffix(" (CELLama)"))
     area = Qt.DockWidgetArea.LeftDockWidgetArea
-    beside = [
-        other
-        for other in window.findChildren(QDockWidget)
-        if other is not dock and window.dockWidgetArea(other) == area and other.isVisible()
-    ]
+    beside = [other for other in _on_the_left(window) if other is not dock]
     if window.dockWidgetArea(dock) != area:
         window.addDockWidget(area, dock)
-    window.resizeDocks([dock], [dock.sizeHint().height()], Qt.Orientation.Vertical)
     if beside:
         width = max(other.minimumSizeHint().width() for other in beside)
         window.resizeDocks([dock], [width], Qt.Orientation.Horizontal)
+
+
+def _on_the_left(window: QMainWindow) -> list[QDockWidget]:
+    """Return the docks that are seen in the left column."""
+    area = Qt.DockWidgetArea.LeftDockWidgetArea
+    return [
+        dock
+        for dock in window.findChildren(QDockWidget)
+        if window.dockWidgetArea(dock) == area and dock.isVisible() and not dock.isFloating()
+    ]
 
 
 def fit(window: QMainWindow, docks: list[QDockWidget]) -> None:
