@@ -70,6 +70,8 @@ class NichesDock(QWidget):
         self._lay_out()
         follow_theme(self, napari_viewer)
         self.form.changed.connect(self._on_form)
+        # Queued, so that the new row has its place before it is scrolled to.
+        self.stability.appeared.connect(self._show_stability, Qt.ConnectionType.QueuedConnection)
         listen(self, self._session.active_changed, self._on_tissue)
         listen(self, self._session.matrix_ready, self._on_tissue)
         self._models.ask(lambda token: (model_offers(), device_advice()))
@@ -179,6 +181,10 @@ class NichesDock(QWidget):
         else:
             adata = tissue.snapshot
             self._reach.ask(lambda token: reach(adata, recipe))
+
+    def _show_stability(self) -> None:
+        """Scroll to what the run found of its niches."""
+        self.scroll.ensureWidgetVisible(self.stability, 0, 0)
 
     def _on_reach(self, answer: Reach | Failed) -> None:
         if isinstance(answer, Failed):

@@ -82,7 +82,11 @@ class StabilityPanel(QWidget):
         Whose theme gives the colours.
     parent
         The Qt parent.
+
+    ``appeared()`` says that there is something to see now.
     """
+
+    appeared = Signal()
 
     def __init__(self, session: Session, viewer: napari.Viewer, parent: QWidget) -> None:
         super().__init__(parent)
@@ -137,8 +141,11 @@ class StabilityPanel(QWidget):
         found = None if result is None else Stability.of(result)
         self.curve.show_stability(found)
         self._offer(() if found is None else found.supported, found and found.shown)
+        appears = result is not None and self.isHidden()
         self.curve.setVisible(found is not None)
         self.setVisible(result is not None)
+        if appears:
+            self.appeared.emit()
 
     def _color(self) -> None:
         tissue = self._session.active
