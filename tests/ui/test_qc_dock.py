@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
@@ -10,13 +12,17 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_cellama import sample
-from napari_cellama.core.qc_thresholds import Thresholds
+from napari_cellama.core.labels import LabelSet
+from napari_cellama.core.qc_thresholds import Limit, Thresholds
 from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.judging import judgement_of
 from napari_cellama.ui.layers import show
 from napari_cellama.ui.quality import PAINTED, SLOT, to_run
 from napari_cellama.ui.tissue import Tissue
+from napari_cellama.ui.widgets.cluster_model import Column
+from napari_cellama.ui.widgets.clusters import ClustersDock
 from napari_cellama.ui.widgets.qc import QCDock
+from napari_cellama.ui.widgets.rows import REMARK_ROLE
 
 LEFT = Qt.MouseButton.LeftButton
 PATIENCE = 60_000
@@ -285,3 +291,34 @@ def test_a_run_leaves_failing_cells_out(measured):
     given = to_run(tissue)
     np.testing.assert_array_equal(given.obs["qc_pass"], ~judgement_of(tissue).fails)
     assert "qc_pass" not in tissue.snapshot.obs
+
+
+# ---- niches that are artefacts
+
+
+def test_a_niche_made_by_a_fault_is_marked_in_the_clusters_table(viewer, measured, qtbot):
+    _, session = measured
+    tissue = session.active
+    clusters = ClustersDock(viewer)
+    viewer.window.add_dock_widget(clusters, name="Clusters", area="right")
+    blurred = judgement_of(tissue).faults["blurred"].to_numpy()
+    right = tissue.snapshot.obsm["spatial"][:, 0] > 500
+    codes = np.where(blurred, 2, right).astype(np.int32)
+    names, shades = ("left", "right", "odd"), ("#1f77b4", "#2ca02c", "#d62728")
+    labels = {**tissue.labels, "niche": LabelSet("niche", codes, names, shades, edited=True)}
+    after = replace(tissue.state, labels=labels, clusters="niche")
+    session.change(tissue, "Make niches", after)
+    model = clusters.model
+    qtbot.waitUntil(lambda: bool(model.fault(2)), timeout=PATIENCE)
+    assert model.fault(2) == f"100% of its {blurred.sum()} cells: blurred (0% elsewhere)"
+    assert (model.fault(0), model.fault(1)) == ("", "")
+    below = model.index(2, Column.NAME).data(REMARK_ROLE)
+    assert below == [f"Artefact? 100% of its {blurred.sum()} cells", "blurred (0% elsewhere)"]
+    tip = model.index(2, Column.NAME).data(Qt.ItemDataRole.ToolTipRole)
+    assert "Probably an artefact: 100% of its" in tip
+    session.quality.set_limit(Limit(metric="qc_image_sharpness_excess"))
+    QApplication.processEvents()
+    qtbot.waitUntil(lambda: session.jobs.current("artefacts") is None, timeout=PATIENCE)
+    assert model.fault(2) == ""
+    session.undo()
+    qtbot.waitUntil(lambda: bool(model.fault(2)), timeout=PATIENCE)

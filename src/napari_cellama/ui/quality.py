@@ -16,11 +16,13 @@ from napari_cellama.core.qc_thresholds import BY_NAME, Limit, Thresholds
 from napari_cellama.errors import UserError
 from napari_cellama.ui.judging import by_hand, judgement_of
 from napari_cellama.ui.tissue import Coloring, shallow_copy
-from napari_cellama.ui.workers import Job
+from napari_cellama.ui.workers import Failed, Job
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from napari_cellama.core.labels import LabelSet
+    from napari_cellama.core.qc import QCResult
     from napari_cellama.ui.session import Session
     from napari_cellama.ui.tissue import Tissue
 
@@ -41,15 +43,19 @@ class Quality:
         A limit is on its way: other cells fail for now, and nothing is to be undone yet.
     ``told(job, event)``
         The job began, said how far it is, or at last Failed, Stopped or Ended.
+    ``marked(tissue)``
+        It is known which of the shown clusters are artefacts.
     """
 
     moved = Signal(object)
+    marked = Signal(object)
     told = Signal(object, object)
 
     def __init__(self, session: Session) -> None:
         self._session = weakref.proxy(session)
         self._before: Thresholds | None = None
-        self._artefacts: tuple[tuple[Any, ...], dict[str, str]] | None = None
+        self._asked: tuple[Any, Any, Any] = (None, None, None)
+        self._artefacts: dict[str, str] = {}
 
     def why_not(self) -> str:
         """Say why the active tissue cannot be measured; "" if it can."""
@@ -99,7 +105,7 @@ class Quality:
         """Stop measuring; what was measured before stays."""
         self._session.jobs.cancel(SLOT)
 
-    def _take(self, tissue: Tissue, result: Any) -> None:
+    def _take(self, tissue: Tissue, result: QCResult) -> None:
         """Take what was measured and paint what fails, if the tissue is still open."""
         if tissue not in self._session.tissues:
             return
@@ -179,17 +185,34 @@ class Quality:
             self._session.color_by(PAINTED)
 
     def artefacts(self, tissue: Tissue | None) -> dict[str, str]:
-        """Return the shown clusters that a fault explains, and that in words."""
+        """Return the shown clusters that a fault explains, and that in words.
+
+        They are worked out in a job: until it is done there is none, then ``marked`` is emitted.
+        """
         if tissue is None or tissue.quality is None or tissue.clusters is None:
             return {}
-        labels = tissue.label_set(tissue.clusters)
-        wanted = (tissue.quality, tissue.thresholds, labels)
-        if self._artefacts is None or any(
-            a is not b for a, b in zip(self._artefacts[0], wanted, strict=True)
-        ):
-            found = tissue.quality.artefacts(labels.flat().categorical(), tissue.thresholds)
-            self._artefacts = wanted, found
-        return self._artefacts[1]
+        wanted = (tissue.quality, tissue.thresholds, tissue.label_set(tissue.clusters))
+        if any(a is not b for a, b in zip(self._asked, wanted, strict=True)):
+            self._asked, self._artefacts = wanted, {}
+            self._look_for_artefacts(tissue, *wanted)
+        return self._artefacts
+
+    def _look_for_artefacts(
+        self, tissue: Tissue, quality: QCResult, thresholds: Thresholds, labels: LabelSet
+    ) -> None:
+        def events(token: CancelToken) -> Iterator[Any]:
+            found = quality.artefacts(labels.flat().categorical(), thresholds)
+            token.check()
+            yield found
+
+        def on_event(job: Job, event: Any) -> None:
+            if isinstance(event, dict):
+                self._artefacts = event
+                self.marked.emit(tissue)
+            elif isinstance(event, Failed):
+                self._session.message.emit("error", event.sentence, event.details)
+
+        self._session.jobs.start("artefacts", "Looking for artefacts", events, on_event)
 
 
 def to_run(tissue: Tissue) -> AnnData:

@@ -72,9 +72,7 @@ class FailTable(QWidget):
         by = self.by.currentText().removeprefix("By ")
         groups = groups_of(self._tissue)[by]
         counted = count_failing(self._tissue, groups)
-        self.table.setHorizontalHeaderLabels(
-            [by.capitalize(), "Fail", "Share"]
-        )
+        self.table.setHorizontalHeaderLabels([by.capitalize(), "Fail", "Share"])
         self.table.setRowCount(len(counted))
         for row, (name, fail, total) in enumerate(counted):
             share = f"{fail / total:.1%}" if total else "0%"
