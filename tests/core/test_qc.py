@@ -178,3 +178,27 @@ def test_an_image_of_another_scale_is_refused_with_the_numbers():
     assert found.image_name == ""
     with pytest.raises(UserError, match="There is no image 'brightfield'"):
         finished(judge(adata, image="brightfield"))
+
+
+def test_a_limit_moves_to_a_value_in_its_own_unit():
+    values = np.exp(np.random.default_rng(0).normal(5, 1, 2000))
+    by_mad = Limit(metric="qc_total_counts", low=5, unit="mad")
+    moved = by_mad.moved("low", 20.0, values)
+    assert moved.resolved(values)[0] == pytest.approx(20, rel=0.01)
+    assert moved.high is None
+    assert by_mad.moved("low", 1e9, values).low == 0
+    assert by_mad.moved("low", None, values).low is None
+    assert by_mad.moved("low", 20.0, np.ones(9)) == by_mad
+    absolute = Limit(metric="qc_total_counts", low=3, high=10)
+    assert absolute.moved("low", 50, values).bounds == (10, 10)
+    assert absolute.moved("high", 1, values).bounds == (3, 3)
+
+
+def test_a_limit_stays_where_it_is_in_another_unit():
+    values = np.exp(np.random.default_rng(0).normal(5, 1, 2000))
+    absolute = Limit(metric="qc_total_counts", low=20)
+    by_mad = absolute.in_unit("mad", values)
+    assert by_mad.unit == "mad"
+    assert by_mad.resolved(values)[0] == pytest.approx(20, rel=0.01)
+    assert by_mad.in_unit("absolute", values).low == pytest.approx(20, rel=0.01)
+    assert by_mad.high is None

@@ -22,7 +22,8 @@ from napari_cellama.ui.layers import show
 from napari_cellama.ui.panel import main_window, our_docks
 from napari_cellama.ui.tissue import Tissue
 
-TITLES = ["Niches (CELLama)", "Clusters (CELLama)", "Search (CELLama)", "Understand (CELLama)"]
+NAMES = ("Niches", "Clusters", "Search", "QC", "Understand")
+TITLES = [f"{name} (CELLama)" for name in NAMES]
 PLUGIN = "napari-cellama"
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,6 +59,7 @@ def test_the_manifest_is_valid_and_everything_in_it_can_be_imported():
         "Niches",
         "Clusters",
         "Search",
+        "QC",
         "Understand",
         "Embedding",
     }

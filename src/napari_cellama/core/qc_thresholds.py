@@ -110,17 +110,63 @@ class Limit(BaseModel):
         if self.unit == "absolute":
             low, high = self.bounds
             return (-np.inf if low is None else low), (np.inf if high is None else high)
+        middle, width = self._spread(values)
+        low = -np.inf if self.low is None else middle - self.low * width
+        high = np.inf if self.high is None else middle + self.high * width
+        if np.isnan(middle):
+            return -np.inf, np.inf
+        return (float(np.expm1(low)), float(np.expm1(high))) if self._log else (low, high)
+
+    def moved(self, side: Literal["low", "high"], to: float | None, values: np.ndarray) -> Limit:
+        """Return a limit whose low or high end lies at a value of the metric's own unit.
+
+        Parameters
+        ----------
+        side
+            Which end.
+        to
+            Where it is to lie; ``None`` for no limit. Of two ends, one does not pass the other,
+            and by MAD neither passes the median.
+        values
+            As for :meth:`resolved`.
+        """
+        if to is None:
+            return self.model_copy(update={side: None})
+        if self.unit == "absolute":
+            other = self.high if side == "low" else self.low
+            if other is not None:
+                to = min(to, other) if side == "low" else max(to, other)
+            return self.model_copy(update={side: float(to)})
+        middle, width = self._spread(values)
+        if not width > 0:
+            return self
+        at = float(np.log1p(max(to, 0))) if self._log else to
+        deviations = (middle - at if side == "low" else at - middle) / width
+        return self.model_copy(update={side: max(0.0, round(deviations, 3))})
+
+    def in_unit(self, unit: Literal["absolute", "mad"], values: np.ndarray) -> Limit:
+        """Return a limit at the same place in another unit, as near as that can say it."""
+        if unit == self.unit:
+            return self
+        low, high = self.resolved(values)
+        limit = self.model_copy(update={"unit": unit, "low": None, "high": None})
+        for side, to in (("low", low), ("high", high)):
+            limit = limit.moved(side, float(to) if np.isfinite(to) else None, values)
+        return limit
+
+    @property
+    def _log(self) -> bool:
+        return BY_NAME[self.metric].log
+
+    def _spread(self, values: np.ndarray) -> tuple[float, float]:
+        """Return the median and the scaled MAD that limits are counted in; NaN without values."""
         known = np.asarray(values, float)
         known = known[np.isfinite(known)]
         if not len(known):
-            return -np.inf, np.inf
-        log = BY_NAME[self.metric].log
-        known = np.log1p(np.maximum(known, 0)) if log else known
+            return float("nan"), float("nan")
+        known = np.log1p(np.maximum(known, 0)) if self._log else known
         middle = float(np.median(known))
-        width = _NORMAL * float(np.median(np.abs(known - middle)))
-        low = -np.inf if self.low is None else middle - self.low * width
-        high = np.inf if self.high is None else middle + self.high * width
-        return (float(np.expm1(low)), float(np.expm1(high))) if log else (low, high)
+        return middle, _NORMAL * float(np.median(np.abs(known - middle)))
 
 
 class Thresholds(BaseModel):

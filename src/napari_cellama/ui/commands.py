@@ -9,11 +9,12 @@ masks as bits, 1 MB and 0.1 MB at a million cells; what a step did not change is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from napari_cellama.core.labels import LabelSet
+from napari_cellama.core.qc_thresholds import Thresholds
 
 #: The oldest steps are forgotten beyond either.
 MOST_STEPS, MOST_BYTES = 500, 128 << 20
@@ -31,12 +32,15 @@ class State:
         The key of the one that the Clusters dock shows.
     selection, hidden
         (n,) bool.
+    thresholds
+        What a cell must measure up to.
     """
 
     labels: Mapping[str, LabelSet]
     clusters: str | None
     selection: np.ndarray
     hidden: np.ndarray
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class _Difference:
     clusters: str | None
     selection: np.ndarray | None
     hidden: np.ndarray | None
+    thresholds: Thresholds | None
 
     @classmethod
     def between(cls, state: State, other: State) -> _Difference:
@@ -87,6 +92,7 @@ class _Difference:
             state.clusters,
             None if state.selection is other.selection else np.packbits(state.selection),
             None if state.hidden is other.hidden else np.packbits(state.hidden),
+            None if state.thresholds is other.thresholds else state.thresholds,
         )
 
     def applied(self, other: State) -> State:
@@ -102,6 +108,7 @@ class _Difference:
             self.clusters if self.labels else other.clusters,
             _unpacked(self.selection, other.selection),
             _unpacked(self.hidden, other.hidden),
+            self.thresholds or other.thresholds,
         )
 
     @property

@@ -12,15 +12,13 @@ from napari_cellama.core import label_edits
 from napari_cellama.core.labels import LabelSet
 from napari_cellama.errors import UserError
 from napari_cellama.ui import format as fmt
+from napari_cellama.ui.judging import FLAG
 
 if TYPE_CHECKING:
     from napari_cellama.core.subclusters import Divided
     from napari_cellama.ui.session import Session
     from napari_cellama.ui.tissue import Tissue
 
-
-#: The label set, and obs column, of flagged cells.
-FLAG = "flag"
 _RED = "#d62728"
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from napari_cellama.core.events import CancelToken
 from napari_cellama.errors import UserError
+from napari_cellama.ui.painting import labels_of
 
 if TYPE_CHECKING:
     from napari_cellama.core.labels import LabelSet
@@ -106,7 +107,7 @@ def figure_events(
         ``.png``, ``.svg`` or ``.pdf``.
     """
     coloring = tissue.coloring
-    labels = tissue.label_set(coloring.name).flat() if legend.kind == "categorical" else None
+    labels = labels_of(tissue, coloring).flat() if legend.kind == "categorical" else None
     selection = tissue.selection if tissue.selection.any() else None
     name, units = tissue.name, _UNITS.get(tissue.units, tissue.units)
 

@@ -88,6 +88,7 @@ def open_docks(viewer: napari.viewer.Viewer) -> None:
     from napari_cellama.ui.attach import session_of
     from napari_cellama.ui.widgets.clusters import ClustersDock
     from napari_cellama.ui.widgets.niches import NichesDock
+    from napari_cellama.ui.widgets.qc import QCDock
     from napari_cellama.ui.widgets.search import SearchDock
     from napari_cellama.ui.widgets.understand import UnderstandDock
 
@@ -97,6 +98,7 @@ def open_docks(viewer: napari.viewer.Viewer) -> None:
         "Niches": NichesDock,
         "Clusters": ClustersDock,
         "Search": SearchDock,
+        "QC": QCDock,
         "Understand": UnderstandDock,
     }
     for title, dock in docks.items():

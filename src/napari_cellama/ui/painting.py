@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_cellama.errors import UserError, unknown_name
+from napari_cellama.ui.judging import judgement_of
 from napari_cellama.ui.tissue import Coloring, Scale
 
 if TYPE_CHECKING:
+    from napari_cellama.core.labels import LabelSet
     from napari_cellama.ui.tissue import Tissue
 
 #: Cells that have no label or value.
@@ -135,7 +137,7 @@ def paint(
     tissue
         Only read.
     coloring
-        A label set, an obs column, a gene or a search's scores; ``None`` for one plain colour.
+        As :class:`~.tissue.Coloring` says; ``None`` for one plain colour.
     selection
         (n,) bool: the cells that keep their colours while the others fade.
     hidden
@@ -164,8 +166,15 @@ def shade(tissue: Tissue, coloring: Coloring | None, *, layer: str | None = None
         return Shading(index, np.float32([PLAIN, UNKNOWN]), Legend("plain"))
     values = values_of(tissue, coloring, layer=layer)
     if values is None:
-        return _shade_labels(tissue, coloring.name)
+        return _shade_labels(labels_of(tissue, coloring), coloring.name)
     return _shade_values(values, coloring.name, tissue.scale)
+
+
+def labels_of(tissue: Tissue, coloring: Coloring) -> LabelSet:
+    """Return the label set that a colouring by categories shows."""
+    if coloring.is_quality:
+        return judgement_of(tissue).labels
+    return tissue.label_set(coloring.name)
 
 
 def legend_of(tissue: Tissue, coloring: Coloring | None, *, layer: str | None = None) -> Legend:
@@ -203,6 +212,9 @@ def check_coloring(tissue: Tissue, coloring: Coloring, *, layer: str | None = No
     elif coloring.kind == "score":
         if coloring.name not in tissue.scores:
             raise UserError(f"What was found for {coloring.name!r} is gone; search for it again.")
+    elif coloring.is_quality:
+        if tissue.quality is None:
+            raise UserError("Press Measure in the QC dock first; then cells that fail are painted.")
     elif tissue.column(coloring.name) is None and coloring.name not in tissue.labels:
         kind = "label set or obs column" if coloring.kind == "labels" else "obs column"
         known = dict.fromkeys([*tissue.labels, *tissue.confidences, *obs.columns])
@@ -268,9 +280,8 @@ def _is_continuous(tissue: Tissue, name: str) -> bool:
     return is_numeric_dtype(column) and not is_bool_dtype(column)
 
 
-def _shade_labels(tissue: Tissue, name: str) -> Shading:
+def _shade_labels(labels: LabelSet, name: str) -> Shading:
     """Give each category its colour."""
-    labels = tissue.label_set(name)
     labels = labels.flat()
     n_names = len(labels.names)
     table = np.vstack([_rgba_of(labels.colors), np.float32([UNKNOWN])])

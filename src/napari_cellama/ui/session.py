@@ -22,6 +22,7 @@ from napari_cellama.recipe import Recipe
 from napari_cellama.ui import tasks
 from napari_cellama.ui.editing import Editing, free_key
 from napari_cellama.ui.layouts import Layouts
+from napari_cellama.ui.quality import Quality
 from napari_cellama.ui.searching import Searching
 from napari_cellama.ui.tissue import Coloring, Tissue
 from napari_cellama.ui.viewing import Viewing
@@ -75,6 +76,7 @@ class Session(Viewing):
         self.division = Recipe()
         self.searching = Searching(self)
         self.layouts = Layouts(self)
+        self.quality = Quality(self)
 
     # ---- tissues
 
@@ -95,6 +97,7 @@ class Session(Viewing):
             self.jobs.cancel("run")
             self.searching.cancel()
             self.layouts.cancel()
+            self.quality.cancel()
         self.jobs.cancel(f"matrix {tissue.id}")
         self.tissues_changed.emit()
         if self.active is tissue:
@@ -239,7 +242,7 @@ class Session(Viewing):
         if self.recovery is not None:
             self.recovery.close()
         self.jobs.close()
-        for heard in (self, self.searching, self.layouts):
+        for heard in (self, self.searching, self.layouts, self.quality):
             for name in dir(type(heard)):
                 if isinstance(getattr(type(heard), name), Signal):
                     getattr(heard, name).disconnect()

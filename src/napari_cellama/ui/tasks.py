@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_cellama.core.events import CancelToken, Finished, Notice, Partial
+from napari_cellama.ui.quality import to_run
 from napari_cellama.ui.workers import Ended, Failed, Job
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def read_matrix(session: Session, tissue: Tissue) -> Job:
 
 
 def run(session: Session, tissue: Tissue, recipe: Recipe) -> Job:
-    """Find niches in a tissue's snapshot."""
-    snapshot = tissue.snapshot
+    """Find niches in a tissue's snapshot, without the cells that failed quality control."""
+    snapshot = to_run(tissue)
 
     def events(token: CancelToken) -> Iterator[Any]:
         from napari_cellama.api import run_events

@@ -11,11 +11,12 @@ import itertools
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from napari_cellama.core.labels import LabelSet
+from napari_cellama.core.qc_thresholds import Thresholds
 from napari_cellama.errors import UserError, unknown_name
 from napari_cellama.ui.commands import History, State
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+    from napari_cellama.core.qc import QCResult
     from napari_cellama.core.result import NicheResult
     from napari_cellama.ui.layouts import Layout
 
@@ -31,10 +33,18 @@ _ids = itertools.count(1)
 
 @dataclass(frozen=True)
 class Coloring:
-    """What the tissue is coloured by: a label set, an obs column, a gene, or a search's scores."""
+    """What the tissue is coloured by.
 
-    kind: Literal["labels", "obs", "gene", "score"]
+    A label set, an obs column, a gene, a search's scores, or what quality control found wrong.
+    """
+
+    kind: Literal["labels", "obs", "gene", "score", "quality"]
     name: str
+
+    @property
+    def is_quality(self) -> bool:
+        """Whether it is by what quality control found wrong."""
+        return self.kind == "quality"
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,10 @@ class Tissue:
         What searches found: (n,) float32 by what was looked for; NaN where a cell has no score.
     layouts
         Maps of the cells by their slot in obsm.
+    quality
+        What quality control measured; ``None`` before it has.
+    thresholds
+        What a cell must measure up to.
     clusters
         The key of the label set that the Clusters dock shows; ``None`` before there is one.
     coloring
@@ -110,6 +124,8 @@ class Tissue:
     labels: dict[str, LabelSet] = field(default_factory=dict)
     scores: dict[str, np.ndarray] = field(default_factory=dict)
     layouts: dict[str, Layout] = field(default_factory=dict)
+    quality: QCResult | None = None
+    thresholds: Thresholds = field(default_factory=Thresholds)
     clusters: str | None = None
     coloring: Coloring | None = None
     scale: Scale = Scale()
@@ -119,6 +135,8 @@ class Tissue:
     picked: int | None = None
     saved: bool = True
     id: int = field(default_factory=lambda: next(_ids))
+    #: What :mod:`~.judging` worked out last, and of what.
+    judged: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.selection = np.zeros(self.n_obs, bool)
@@ -126,6 +144,11 @@ class Tissue:
         # The niches of an earlier run are there to be looked at and edited.
         runs = self.snapshot.uns.get("cellama", {}).get("runs", {})
         self.clusters = next((key for key in reversed(runs) if key in self.snapshot.obs), None)
+        # So are the metrics and limits of an earlier quality control.
+        if "qc" in self.snapshot.uns.get("cellama", {}):
+            from napari_cellama.core.qc_stored import stored_quality
+
+            self.quality, self.thresholds = stored_quality(self.snapshot)
 
     @classmethod
     def from_adata(cls, adata: AnnData, name: str = "cells") -> Tissue:
@@ -145,13 +168,15 @@ class Tissue:
     @property
     def state(self) -> State:
         """Everything that can be undone, as it is now."""
-        return State(dict(self.labels), self.clusters, self.selection, self.hidden)
+        masks = self.selection, self.hidden
+        return State(dict(self.labels), self.clusters, *masks, self.thresholds)
 
     def restore(self, state: State) -> None:
         """Be as in that state."""
         self.labels = dict(state.labels)
         self.clusters = state.clusters
         self.selection, self.hidden = state.selection, state.hidden
+        self.thresholds = state.thresholds
 
     @property
     def units(self) -> str:
@@ -187,6 +212,8 @@ class Tissue:
             import pandas as pd
 
             return pd.Series(self.results[self.confidences[name]].confidence, name=name)
+        if self.quality is not None and name in self.quality.table:
+            return self.quality.table[name]
         return self.snapshot.obs.get(name)
 
     def is_ours(self, key: str) -> bool:
@@ -248,6 +275,10 @@ class Tissue:
         for key, labels in self.labels.items():
             if self.is_ours(key):
                 written += write_labels(adata, labels)
+        if self.quality is not None:
+            from napari_cellama.ui.judging import by_hand
+
+            written += self.quality.apply(adata, self.thresholds, by_hand(self))
         return list(dict.fromkeys(written))
 
 

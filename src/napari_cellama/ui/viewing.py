@@ -11,6 +11,7 @@ from psygnal import Signal
 from napari_cellama.core.labels import LabelSet
 from napari_cellama.errors import UserError
 from napari_cellama.ui.commands import State
+from napari_cellama.ui.judging import FLAG
 from napari_cellama.ui.painting import check_coloring
 from napari_cellama.ui.selection import How, Tool, combined, described
 from napari_cellama.ui.tissue import Coloring, Tissue
@@ -30,6 +31,8 @@ class Viewing:
         The Clusters dock is to show another label set.
     ``history_changed(tissue)``
         There is something else to undo or redo.
+    ``quality_changed(tissue)``
+        Quality control has measured cells, or others fail: by their limits or by a hand's flags.
     ``cell_picked(tissue, cell)``
         A cell was clicked.
     ``tool_changed()``
@@ -41,6 +44,7 @@ class Viewing:
     labels_changed = Signal(object, str)
     clusters_changed = Signal(object)
     history_changed = Signal(object)
+    quality_changed = Signal(object)
     cell_picked = Signal(object, int)
     tool_changed = Signal()
 
@@ -166,8 +170,13 @@ class Viewing:
         if shown:
             self._recolor(tissue)
             self.clusters_changed.emit(tissue)
-        if shown or (tissue.coloring is not None and tissue.coloring.name in changed):
+        judged = before.thresholds is not after.thresholds or FLAG in changed
+        coloring = tissue.coloring
+        if shown or (coloring and (coloring.name in changed or (judged and coloring.is_quality))):
             self.coloring_changed.emit(tissue)
+        if judged:
+            tissue.saved = False
+            self.quality_changed.emit(tissue)
         if before.selection is not after.selection or before.hidden is not after.hidden:
             self.selection_changed.emit(tissue)
         self.history_changed.emit(tissue)

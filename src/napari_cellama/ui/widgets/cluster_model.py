@@ -38,7 +38,7 @@ HEADERS = {
     Column.NAME: (
         "Cluster",
         "The cluster's name, and below it the three cell types most enriched among its cells' "
-        "neighbours. Click to sort by name.",
+        "neighbours, or why quality control takes it for an artefact. Click to sort by name.",
     ),
     Column.CELLS: (
         "Cells",
@@ -76,7 +76,9 @@ class ClusterModel(QAbstractTableModel):
         listen(self, session.clusters_changed, self.refresh)
         listen(self, session.active_changed, self.refresh)
         listen(self, session.labels_changed, self._on_labels)
-        enrichment.changed.connect(self._on_enrichment)
+        for signal in (session.quality_changed, session.quality.marked):
+            listen(self, signal, self._on_remarks)
+        enrichment.changed.connect(self._on_remarks)
         self.refresh()
 
     @property
@@ -113,7 +115,7 @@ class ClusterModel(QAbstractTableModel):
         if tissue is self._session.active and key == tissue.clusters:
             self.refresh()
 
-    def _on_enrichment(self) -> None:
+    def _on_remarks(self, *_: Any) -> None:
         self._all_changed(Column.NAME, Column.NEIGHBORS)
 
     def _all_changed(self, first: Column, last: Column) -> None:
@@ -189,8 +191,15 @@ class ClusterModel(QAbstractTableModel):
         """Return the cell types most enriched among a cluster's neighbours."""
         return [name for name, _ in self._enrichment.top(row)]
 
+    def fault(self, row: int) -> str:
+        """Return what explains a cluster other than biology, in words; "" where nothing does."""
+        return self._session.quality.artefacts(self._session.active).get(self._told.names[row], "")
+
     def _below(self, row: int) -> list[str]:
-        """Return what the line below a name lists: its parts' number, or its neighbours."""
+        """Return what the line below a name lists: its fault, parts' number, or neighbours."""
+        if fault := self.fault(row):
+            # "63% of its 1,203 cells: blurred" takes two lines, as long lists do.
+            return f"Artefact? {fault}".split(": ", 1)
         if self._told.is_group[row]:
             return [fmt.count(len(self._told.parts(row)), "part")]
         return self.neighbors(row)
@@ -220,7 +229,10 @@ class ClusterModel(QAbstractTableModel):
         if column == Column.COLOR:
             return f"{name}: click, or press C, to choose another colour."
         if column == Column.NAME:
-            return f"{name}\n{self._enrichment.tip(row)}\nDouble click, or press F2, to rename."
+            fault = self.fault(row)
+            mark = f"Probably an artefact: {fault}.\n" if fault else ""
+            tip = self._enrichment.tip(row)
+            return f"{name}\n{mark}{tip}\nDouble click, or press F2, to rename."
         return (
             f"{name}: {self._sizes[row]:,} of {self._told.sizes.sum():,} labelled cells "
             f"({self._share(row)})"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["labels", "obs", "gene"]
 #: What users call the kinds.
-KINDS = {"labels": "clusters", "obs": "column", "gene": "gene", "score": "search"}
+KINDS = {"labels": "clusters", "obs": "column", "gene": "gene", "score": "search", "quality": "QC"}
 
 
 #: A column of more different values names cells rather than kinds of them.
