@@ -87,8 +87,24 @@ def prepare_search(dock: QWidget, session) -> None:
 
 def prepare_understand(dock: QWidget, session) -> None:
     """Click a cell."""
+    dock.pages.setCurrentIndex(0)
     session.pick_cell(2_000)
-    wait(dock.shown.isVisible)
+    wait(dock.inspector.shown.isVisible)
+
+
+def prepare_cluster(dock: QWidget, session) -> None:
+    """Look at the clicked cell's cluster."""
+    dock.pages.setCurrentIndex(1)
+    wait(lambda: dock.cluster.told is not None)
+
+
+def prepare_cluster_end(dock: QWidget, session) -> None:
+    """Unfold all groups and look at the last ones."""
+    for group in dock.cluster.groups:
+        group.fold.expand(animate=False)
+    settle()
+    area = dock.pages.currentWidget()
+    area.verticalScrollBar().setValue(area.verticalScrollBar().maximum())
 
 
 def prepare_embedding(dock: QWidget, session) -> None:
@@ -98,14 +114,16 @@ def prepare_embedding(dock: QWidget, session) -> None:
     session.select(session.clusters.mask(1))
 
 
-#: What brings a dock, by its title, to a state with something to see.
-DOCKS: dict[str, Callable] = {
-    "Niches": prepare_niches,
-    "Clusters": prepare_clusters,
-    "Search": prepare_search,
-    "Understand": prepare_understand,
-    "Embedding": prepare_embedding,
-}
+#: A dock's title, what its picture is called, and what brings it to a state to be seen.
+SCENES: tuple[tuple[str, str, Callable], ...] = (
+    ("Niches", "niches", prepare_niches),
+    ("Clusters", "clusters", prepare_clusters),
+    ("Search", "search", prepare_search),
+    ("Understand", "understand", prepare_understand),
+    ("Understand", "understand-cluster", prepare_cluster),
+    ("Understand", "understand-cluster-end", prepare_cluster_end),
+    ("Embedding", "embedding", prepare_embedding),
+)
 
 
 def faults(dock: QWidget) -> Iterator[str]:
@@ -174,12 +192,12 @@ def session_photos(adata, theme: str, width: int, folder: Path) -> bool:
     settle(1)
     viewer.reset_view()
     well = True
-    for title, prepare in DOCKS.items():
+    for title, name, prepare in SCENES:
         dock = _dock_of(window, title)
         dock.raise_()
         settle(0.2)
         prepare(dock.widget(), session)
-        path = folder / f"{title.lower()}-{theme}-{width}.png"
+        path = folder / f"{name}-{theme}-{width}.png"
         well &= photograph(viewer, title, path, least)
     viewer.close()
     settle()

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QDockWidget
 
 from napari_cellama import api
 from napari_cellama.recipe import Recipe
 from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.layers import show
+from napari_cellama.ui.panel import main_window
 from napari_cellama.ui.tissue import Tissue
 from napari_cellama.ui.widgets.rows import REMARK_ROLE
 from napari_cellama.ui.widgets.understand import UnderstandDock
@@ -35,7 +36,7 @@ def dock(viewer, session, qtbot):
     dock = UnderstandDock(viewer)
     viewer.window.add_dock_widget(dock, name="Understand", area="right")
     qtbot.waitUntil(dock.isVisible)
-    return dock
+    return dock.inspector
 
 
 @pytest.fixture
@@ -144,17 +145,20 @@ def test_a_cell_that_was_left_out_is_said_to_be(viewer, make_adata, qtbot):
     dock = UnderstandDock(viewer)
     viewer.window.add_dock_widget(dock, name="Understand", area="right")
     run(session)
+    dock = dock.inspector
     session.pick_cell(9)
     qtbot.waitUntil(lambda: "left out: no expressed gene" in dock.empty.text(), timeout=20_000)
 
 
-def test_a_hidden_dock_asks_nothing(ready, session, qtbot):
-    ready.parent().hide()
+def test_a_hidden_dock_asks_nothing(ready, viewer, session, qtbot):
+    window = main_window(viewer)
+    holder = next(d for d in window.findChildren(QDockWidget) if d.isAncestorOf(ready))
+    holder.hide()
     session.pick_cell(17)
     qtbot.wait(300)
     assert session.jobs.current("explanation") is None
     assert ready._answer is None
-    ready.parent().show()
+    holder.show()
     qtbot.waitUntil(lambda: answered(ready) == 17, timeout=20_000)
 
 
@@ -165,6 +169,7 @@ def test_what_was_saved_can_be_explained(viewer, make_adata, qtbot):
     show(viewer, Tissue.from_adata(adata, "saved"))
     dock = UnderstandDock(viewer)
     viewer.window.add_dock_widget(dock, name="Understand", area="right")
+    dock = dock.inspector
     session.pick_cell(17)
     qtbot.waitUntil(lambda: answered(dock) == 17, timeout=20_000)
     assert len(dock._answer.nearest) == 8

@@ -1,0 +1,212 @@
+"""Figures of one cluster: what surrounds it, what it borders on, how certain it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_cellama.figures.page import GREY, INK, elided, style, text_width
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SIZE = 8
+#: Inches: a row of text, a margin, the colour bar.
+_ROW, _EDGE, _BAR = 0.165, 0.06, 0.1
+_LONGEST = 18
+#: Axes are no narrower, whatever room the names leave.
+_LEAST = 0.3
+#: Log2 ratios beyond these have the strongest colour, or their bar ends there.
+_STRONGEST, _LONGEST_BAR = 3.0, 4.0
+#: More kinds of neighbours, or bordering clusters, than this are not drawn.
+_MOST_ROWS = 40
+
+
+@dataclass(frozen=True)
+class Look:
+    """A figure's width in inches, and the colours of its text and what is behind it.
+
+    On the screen they are those of napari's theme.
+    """
+
+    width: float = 3.4
+    ink: str = INK
+    paper: str = "white"
+
+
+def enrichment_figure(
+    enrichment: pd.DataFrame, counts: pd.DataFrame, marked: Sequence[str], look: Look | None = None
+) -> Figure:
+    """Draw what surrounds the clusters: a column a cluster, a row a kind of neighbour.
+
+    Parameters
+    ----------
+    enrichment, counts
+        (clusters, kinds): log2 of a share over the share in all, and how many neighbours.
+    marked
+        The clusters whose columns are framed. Their kinds of neighbours are in order, the most
+        enriched first, each with its count at the right.
+    look
+        Width and colours.
+    """
+    look = look or Look()
+    order = ordered_kinds(enrichment.loc[list(marked)].mean(axis=0))
+    values, number = enrichment[order].T, counts.loc[list(marked), order].sum(axis=0)
+    largest = float(np.abs(values.to_numpy()).max(initial=0))
+    most = min(max(1.0, largest), _STRONGEST)
+    clusters = [elided(name, _LONGEST) for name in values.columns]
+    remarks = [f"{count:,}" for count in number]
+    left, right = (text_width(texts, _SIZE) + 0.1 for texts in (_short(order), remarks))
+    below = text_width(clusters, _SIZE) + 0.1
+    height = _ROW * len(order)
+    with style():
+        figure = _figure(look, height + below + 3 * _EDGE + 4 * _BAR)
+        inside = max(look.width - left - right - 2 * _EDGE, _LEAST)
+        top = _EDGE
+        axes = _axes(figure, look, (left + _EDGE, top, inside, height))
+        image = axes.imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
+        axes.set_yticks(range(len(order)), _short(order))
+        step = int(np.ceil(len(clusters) * _ROW / inside))
+        shown = [i for i, name in enumerate(values.columns) if i % step == 0 or name in marked]
+        axes.set_xticks(shown, [clusters[i] for i in shown], rotation=90)
+        for i, name in enumerate(values.columns):
+            if name in marked:
+                _frame(axes, i, len(order), look.ink)
+        _at_right(axes, remarks, look)
+        place = left + _EDGE, top + height + below + _EDGE, inside, _BAR
+        bar = figure.colorbar(
+            image,
+            _axes(figure, look, place),
+            orientation="horizontal",
+            extend="both" if largest > most else "neither",
+        )
+        bar.outline.set_visible(False)
+        bar.set_label("log2 enrichment", size=_SIZE, labelpad=1, color=look.ink)
+        bar.ax.tick_params(labelsize=_SIZE, length=2, pad=1, colors=look.ink)
+    return figure
+
+
+def ordered_kinds(values: pd.Series) -> list[str]:
+    """Return the names that tell most, at most as many as are drawn, the highest value first."""
+    telling = values.abs().sort_values(ascending=False, kind="stable").index[:_MOST_ROWS]
+    return list(values[telling].sort_values(ascending=False, kind="stable").index)
+
+
+def borders_figure(
+    borders: pd.DataFrame, colors: Mapping[str, str], look: Look | None = None
+) -> Figure:
+    """Draw by how much the contacts with other clusters exceed chance, as bars with the contacts.
+
+    Parameters
+    ----------
+    borders
+        See :func:`napari_cellama.core.borders.borders`.
+    colors
+        ``#rrggbb`` by cluster.
+    look
+        Width and colours.
+    """
+    look = look or Look()
+    table = borders.head(_MOST_ROWS)
+    names = _short(table["cluster"])
+    remarks = [f"{count:,}" for count in table["contacts"]]
+    left, right = (text_width(texts, _SIZE) + 0.1 for texts in (names, remarks))
+    height = _ROW * max(1, len(names))
+    with style():
+        figure = _figure(look, height + 0.45)
+        place = left + _EDGE, _EDGE, look.width - left - right - 2 * _EDGE, height
+        axes = _axes(figure, look, place)
+        rows = np.arange(len(names))
+        bars = [colors[name] for name in table["cluster"]]
+        ratios = table["log2_ratio"].clip(-_LONGEST_BAR, _LONGEST_BAR)
+        axes.barh(rows, ratios, height=0.7, color=bars)
+        axes.axvline(0, color=look.ink, linewidth=0.6)
+        axes.set_yticks(rows, names)
+        axes.set_ylim(max(1, len(names)) - 0.5, -0.5)
+        axes.set_xlabel("log2 (contacts / expected)", size=_SIZE, labelpad=1)
+        _at_right(axes, remarks, look)
+    return figure
+
+
+def certainty_figure(certainty: pd.DataFrame, color: str, look: Look | None = None) -> Figure:
+    """Draw how certain a cluster's cells are, as bars, and the rest, as a line.
+
+    Parameters
+    ----------
+    certainty
+        ``low``, ``high``, ``cells``, ``rest``: bins and how many cells are in each.
+    color
+        The cluster's.
+    look
+        Width and colours.
+    """
+    look = look or Look()
+    edges = [*certainty["low"], certainty["high"].iloc[-1]]
+    shares = [100 * certainty[of] / max(1, certainty[of].sum()) for of in ("cells", "rest")]
+    with style():
+        figure = _figure(look, 1.55)
+        axes = _axes(figure, look, (0.45, 0.12, look.width - 0.6, 1.0))
+        axes.stairs(shares[0], edges, fill=True, color=color, label="this cluster")
+        axes.stairs(shares[1], edges, color=look.ink, linewidth=1, label="the rest")
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("confidence", size=_SIZE, labelpad=1)
+        axes.set_ylabel("% of cells", size=_SIZE, labelpad=1)
+        axes.legend(frameon=False, fontsize=_SIZE, loc="upper left", labelcolor=look.ink)
+    return figure
+
+
+def _figure(look: Look, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure((look.width, height), facecolor=look.paper)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _axes(figure: Figure, look: Look, place: tuple[float, float, float, float]) -> Axes:
+    """Add axes, at inches from the upper left: left, top, width, height."""
+    left, top, width, height = place
+    width = max(width, _LEAST)
+    wide, high = figure.get_size_inches()
+    axes = figure.add_axes((left / wide, 1 - (top + height) / high, width / wide, height / high))
+    axes.set_facecolor("none")
+    axes.tick_params(length=2, pad=2, labelsize=_SIZE, colors=look.ink)
+    axes.xaxis.label.set_color(look.ink)
+    axes.yaxis.label.set_color(look.ink)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(GREY)
+        spine.set_linewidth(0.6)
+    return axes
+
+
+def _at_right(axes: Axes, remarks: Sequence[str], look: Look) -> None:
+    """Write a remark at the right of each row."""
+    for row, text in enumerate(remarks):
+        axes.annotate(
+            text,
+            (1, row),
+            (3, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            va="center",
+            size=_SIZE,
+            color=look.ink,
+        )
+
+
+def _frame(axes: Axes, column: int, rows: int, ink: str) -> None:
+    from matplotlib.patches import Rectangle
+
+    place = (column - 0.5, -0.5), 1, rows
+    axes.add_patch(Rectangle(*place, fill=False, edgecolor=ink, linewidth=1.4, clip_on=False))
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    return [elided(str(name), _LONGEST) for name in names]
