@@ -83,6 +83,8 @@ def start(dock, qtbot):
 
 def test_fast_mode_paints_before_it_ends(dock, session, gate, viewer, qtbot, request):
     Gated.gate = 75
+    remarks = []
+    session.message.connect(lambda kind, text, details: remarks.append(text))
     start(dock, qtbot)
     tissue = session.active
     qtbot.waitUntil(lambda: "niche" in tissue.results, timeout=30_000)
@@ -103,6 +105,8 @@ def test_fast_mode_paints_before_it_ends(dock, session, gate, viewer, qtbot, req
     assert "preliminary" not in last.provenance
     assert last.fidelity.n_exact > first.fidelity.n_exact
     assert told.exact_button.isVisible()
+    assert last.fidelity.sentence in last.notices
+    assert last.fidelity.sentence not in remarks  # the line above says it, and once is enough
     _keep_picture(request, viewer, "fast-done")
 
 
