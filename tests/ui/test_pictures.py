@@ -112,7 +112,7 @@ def test_fast_mode_paints_before_it_ends(dock, session, gate, viewer, qtbot, req
 
 def test_run_exactly_is_one_click(dock, session, gate, qtbot):
     start(dock, qtbot)
-    qtbot.waitUntil(lambda: gate and session.running is None, timeout=30_000)
+    qtbot.waitUntil(lambda: bool(gate) and session.running is None, timeout=30_000)
     qtbot.mouseClick(dock.foot.fidelity.exact_button, LEFT)
     qtbot.waitUntil(lambda: len(gate) == 2 and session.running is None, timeout=30_000)
     assert gate[1] == gate[0].replace(mode="exact")
