@@ -53,7 +53,7 @@ class Remembering:
             with np.load(cache) as stored:
                 self._known = dict(zip(stored["texts"].tolist(), stored["vectors"], strict=True))
         self.notices: list[str] = []
-        self.load = self._encoder.load
+        self.start, self.load = self._encoder.start, self._encoder.load
         self.count_tokens = self._encoder.count_tokens
 
     def encode(self, sentences, cancel):

@@ -6,10 +6,15 @@ The sentences are those of a run on the sample tissue. Each round times everythi
 with another one each time, so that a busy machine is as busy for all; the table has the median
 over the rounds, and the ratios' medians within rounds. Needs a display (``xvfb-run`` will do).
 
-In a fresh process that has loaded nothing else, with the environment that the engine gives its
-own (threads that do not spin, which helps ``encode`` as well as soon as anything else runs):
+In a fresh process that has loaded nothing else and has the environment as it is:
 
-- encode, float32: ``SentenceTransformer.encode`` as anybody calls it
+- encode, default: ``SentenceTransformer.encode`` as anybody calls it; OpenMP's threads wait by
+  spinning, which costs most of the speed as soon as anything else wants a core
+
+in another one with the environment that the engine gives its own, where threads do not spin. The
+engine has to beat these, so that its lead is its own and not the environment's:
+
+- encode, float32: the same call
 - encode, bfloat16: the same on the same model in bfloat16
 - matrix products: what the model's arithmetic would take at the speed of one large product
 - engine: ``SentenceEncoder``
@@ -19,6 +24,8 @@ and the stage "Embedding" of whole runs, by the clock of their provenance:
 - command line: ``napari-cellama run`` in a process of its own
 - window: *Run* in an open viewer
 - Python: ``run`` here, where scanpy's ``normalize_total`` and ``pca`` have run before
+
+Each of these three must lie within 10% of their common median, above as below.
 """
 
 from __future__ import annotations
@@ -50,7 +57,7 @@ from rates import (
     timed,
 )
 
-FULL, HALF = "encode, float32", "encode, bfloat16"
+DEFAULT, FULL, HALF = "encode, default", "encode, float32", "encode, bfloat16"
 ENGINE, COMMAND, WINDOW, PYTHON = "engine", "command line", "window", "Python after normalize, pca"
 OVER_FULL, OVER_HALF, OF_CEILING, SAME = 1.8, 1.15, 0.5, 0.1
 
@@ -193,10 +200,13 @@ def measure_engine(folder: Path, sentences: list[str], rounds: int) -> tuple[Rat
     texts = folder / "sentences.json"
     texts.write_text(json.dumps(sentences), encoding="utf-8")
     plain = Served("--plain", str(texts), environment=model_environment())
+    default = Served("--plain", str(texts))
     about = plain.ask("about")
     names = [FULL, HALF, ENGINE, PRODUCTS]
-    rates = in_turn({name: (lambda name=name: plain.ask(name)) for name in names}, rounds)
+    runs = {name: (lambda name=name: plain.ask(name)) for name in names}
+    rates = in_turn({DEFAULT: lambda: default.ask(FULL), **runs}, rounds)
     plain.close()
+    default.close()
     return rates, about
 
 
@@ -218,6 +228,7 @@ def measure(adata: Any, folder: Path, sentences: list[str], rounds: int) -> tupl
     texts = folder / "sentences.json"
     texts.write_text(json.dumps(sentences), encoding="utf-8")
     plain = Served("--plain", str(texts), environment=model_environment())
+    default = Served("--plain", str(texts))
     window = Served("--window", str(path))
     normalise(adata)
     n = len(sentences)
@@ -227,6 +238,7 @@ def measure(adata: Any, folder: Path, sentences: list[str], rounds: int) -> tupl
         return n / result.provenance["seconds"]["Embedding"]
 
     runs: dict[str, Callable[[], float]] = {
+        DEFAULT: lambda: default.ask(FULL),
         **{name: (lambda name=name: plain.ask(name)) for name in (FULL, HALF, ENGINE)},
         COMMAND: lambda: n / run_command(path),
         WINDOW: lambda: n / window.ask(WINDOW),
@@ -238,6 +250,7 @@ def measure(adata: Any, folder: Path, sentences: list[str], rounds: int) -> tupl
     here()
     rates = in_turn(runs, rounds)
     plain.close()
+    default.close()
     window.close()
     return rates, about
 
@@ -269,21 +282,29 @@ def main() -> int:
             rates, about = measure(adata, place, sentences, options.rounds)
     print(about["machine"])
     print(f"{distinct(sentences)}, {about['tokens']:.0f} tokens on average")
-    ratios = print_rates(rates, [FULL, HALF, ENGINE, PRODUCTS])
+    ratios = print_rates(rates, [DEFAULT, FULL, HALF, ENGINE, PRODUCTS])
     engine = ratios[ENGINE]
     share = len(set(sentences)) / len(sentences)
     return judge(
         (share >= 0.95, f"{share:.1%} of the sentences are distinct"),
         (about["cosine"] >= 0.998, f"least cosine to float32 {about['cosine']:.5f} >= 0.998"),
+        (engine[DEFAULT] >= OVER_FULL, f"{engine[DEFAULT]:.2f} x {DEFAULT}, at least {OVER_FULL}"),
         (engine[FULL] >= OVER_FULL, f"{engine[FULL]:.2f} x {FULL}, at least {OVER_FULL}"),
         (engine[HALF] >= OVER_HALF, f"{engine[HALF]:.2f} x {HALF}, at least {OVER_HALF}"),
         (engine[PRODUCTS] >= OF_CEILING, f"{engine[PRODUCTS]:.0%} of the ceiling, at least 50%"),
-        *(
-            (ratios[name][ENGINE] >= 1 - SAME, f"{name}: {ratios[name][ENGINE]:.2f} x engine")
-            for name in (COMMAND, WINDOW, PYTHON)
-            if name in ratios
-        ),
+        *same_everywhere(rates),
     )
+
+
+def same_everywhere(rates: Rates) -> list[tuple[bool, str]]:
+    """Judge whether whole runs are as quick from the window, the command line and Python."""
+    places = [name for name in (COMMAND, WINDOW, PYTHON) if name in rates]
+    medians = {name: float(np.median(rates[name])) for name in places}
+    common = float(np.median(list(medians.values()))) if places else 1.0
+    return [
+        (abs(rate / common - 1) <= SAME, f"{name}: {rate / common:.2f} x the median of the three")
+        for name, rate in medians.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -40,6 +40,9 @@ class StandInEncoder:
         self._rate = rate
         self._words: dict[str, np.ndarray] = {}
 
+    def start(self) -> None:
+        """Do nothing."""
+
     def load(self, cancel: Any) -> Any:
         """Say what this is."""
         from napari_cellama.core.encoder import EncoderInfo

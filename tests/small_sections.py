@@ -43,6 +43,9 @@ class WordEncoder:
     def __init__(self, model: str = "words", device: str = "auto", dtype: str = "auto") -> None:
         self.notices: list[str] = []
 
+    def start(self) -> None:
+        """Do nothing."""
+
     def load(self, cancel: CancelToken) -> EncoderInfo:
         return EncoderInfo("words", "0" * 64, "cpu", "test CPU", "float32", self.dim, 256)
 

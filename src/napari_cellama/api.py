@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
@@ -243,6 +244,14 @@ class NamedEncoder:
     def notices(self) -> list[str]:
         """What the user should know of the model, one sentence each."""
         return [] if self._process is None else self._process.notices
+
+    def start(self) -> None:
+        """Let the model load in its process, if it needs no download."""
+        from napari_cellama.io.models import available_models
+
+        if self._options["name"] in available_models():
+            with contextlib.suppress(UserError):  # load says it, after what is wrong with the data
+                self._ready().start()
 
     def load(self, cancel: CancelToken) -> EncoderInfo:
         """Find the model, make it ready, and say what it is.

@@ -79,8 +79,8 @@ class ProgressReport:
         self.show(Progress(name, note=note))
 
     def picture(self, event: Partial) -> None:
-        """Show how true a picture on the way is."""
-        if self._enabled:
+        """Show how true a picture on the way is, where embeddings are predicted."""
+        if self._enabled and event.result.fidelity is not None:
             self.message(event.result.fidelity.sentence)
 
     def message(self, text: str) -> None:

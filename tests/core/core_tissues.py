@@ -34,6 +34,9 @@ class HashEncoder:
         self.embedded: list[str] = []
         self.notices: list[str] = []
 
+    def start(self) -> None:
+        """Do nothing."""
+
     def load(self, cancel):
         return EncoderInfo("hash", "0", "cpu", "test CPU", "float32", self.dim, self.max_seq_length)
 

@@ -12,15 +12,18 @@ import pandas as pd
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
+from napari_cellama.core import clustering
+from napari_cellama.core import consensus as consensus_module
 from napari_cellama.core.clustering import (
     candidates,
     choose_n_clusters,
     cluster,
     confidence,
+    has_first_look,
     largest_reliable,
     order_by_size,
 )
-from napari_cellama.core.consensus import Grouping, consensus, rand_index, vote
+from napari_cellama.core.consensus import FIRST_LOOK, Grouping, consensus, rand_index, vote
 
 SIZES = (120, 90, 60, 30)
 
@@ -161,3 +164,29 @@ with one_thread():
         check=True,
     )
     assert set(json.loads(done.stdout)) == {1}
+
+
+def test_many_cells_keep_the_names_of_their_first_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clustering, "MANY_CELLS", 500)
+    rng = np.random.default_rng(0)
+    # Groups as large as each other, so that size alone would name them by chance.
+    centres = rng.normal(0, 2, (6, 4))
+    features = centres[np.arange(1200) % 6] + rng.normal(size=(1200, 4))
+    features = features.astype(np.float32)
+    look = cluster(features, "kmeans", 6, n_runs=FIRST_LOOK)
+    end = cluster(features, "kmeans", 6, n_runs=40)
+    assert (look.codes == end.codes).mean() > 0.9
+    assert has_first_look("kmeans", 1200, 40)
+    assert not has_first_look("kmeans", 400, 40)
+    assert not has_first_look("leiden", 1200, 40)
+    assert not has_first_look("kmeans", 1200, FIRST_LOOK)
+
+
+def test_the_vote_of_many_cells_is_that_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    true = rng.integers(4, size=900)
+    runs = [np.where(rng.random(900) < 0.2, rng.integers(4, size=900), true) for _ in range(9)]
+    runs = [rng.permutation(4)[run] for run in runs]
+    whole = vote(runs, 4)
+    monkeypatch.setattr(consensus_module, "_MATCHED", 200)
+    assert rand_index(vote(runs, 4).codes, whole.codes, 4) == 1

@@ -12,7 +12,9 @@ import scipy.sparse as sp
 from core_tissues import HashEncoder, finish, make_tissue
 from sklearn.metrics import adjusted_rand_score
 
-from napari_cellama.core.events import STAGES, CancelToken, Notice, Progress
+from napari_cellama.core import clustering
+from napari_cellama.core.events import STAGES, CancelToken, Notice, Partial, Progress
+from napari_cellama.core.niches import regroup
 from napari_cellama.core.pipeline import run
 from napari_cellama.core.resolve import (
     cell_type_columns,
@@ -92,6 +94,26 @@ def test_auto_number_is_found_and_recorded(tissue, encoder) -> None:
     # The resolved recipe repeats the run without anything left to decide.
     again, _ = finish(tissue, Recipe.from_json(result.provenance["recipe"]), encoder)
     assert (again.labels == result.labels).all()
+
+
+@pytest.mark.parametrize("n_clusters", [3, "auto"])
+def test_many_cells_are_painted_before_all_runs_have_voted(
+    tissue, encoder, monkeypatch, n_clusters
+) -> None:
+    monkeypatch.setattr(clustering, "MANY_CELLS", 100)
+    recipe = Recipe(n_clusters=n_clusters, n_runs=20, mode="exact")
+    events = list(run(tissue, recipe, encoder=encoder))
+    looks = [event.result for event in events if isinstance(event, Partial)]
+    end = events[-1].result
+    assert len(looks) == 1
+    assert looks[0].provenance["preliminary"]
+    assert "7 of 20 runs" in looks[0].notices[0]
+    assert "preliminary" not in end.provenance
+    assert np.array_equal(looks[0].representation, end.representation)
+    if n_clusters == 3:
+        assert (looks[0].labels.codes == end.labels.codes).mean() > 0.95
+    *_, again = regroup(end, len(end.labels.categories))
+    assert np.array_equal(again.result.labels.codes, end.labels.codes)
 
 
 def test_radius_and_existing_graph(tissue, encoder) -> None:

@@ -28,6 +28,9 @@ class ObedientEncoder:
     def __init__(self) -> None:
         self.notices = ["The GPU is out for lunch."]
 
+    def start(self) -> None:
+        """Do nothing."""
+
     def load(self, cancel):
         return EncoderInfo("fake", "0" * 64, "cpu", "a fake", "float32", 8, 256)
 
@@ -60,11 +63,17 @@ class ObedientEncoder:
 
 
 class UnloadableEncoder(ObedientEncoder):
+    def start(self) -> None:
+        """Do nothing."""
+
     def load(self, cancel):
         raise UserError("This is no model.")
 
 
 class NeverLoadedEncoder(ObedientEncoder):
+    def start(self) -> None:
+        """Do nothing."""
+
     def load(self, cancel):
         time.sleep(600)
 

@@ -83,6 +83,8 @@ def start(dock, qtbot):
 
 def test_fast_mode_paints_before_it_ends(dock, session, gate, viewer, qtbot, request):
     Gated.gate = 75
+    remarks = []
+    session.message.connect(lambda kind, text, details: remarks.append(text))
     start(dock, qtbot)
     tissue = session.active
     qtbot.waitUntil(lambda: "niche" in tissue.results, timeout=30_000)
@@ -103,12 +105,14 @@ def test_fast_mode_paints_before_it_ends(dock, session, gate, viewer, qtbot, req
     assert "preliminary" not in last.provenance
     assert last.fidelity.n_exact > first.fidelity.n_exact
     assert told.exact_button.isVisible()
+    assert last.fidelity.sentence in last.notices
+    assert last.fidelity.sentence not in remarks  # the line above says it, and once is enough
     _keep_picture(request, viewer, "fast-done")
 
 
 def test_run_exactly_is_one_click(dock, session, gate, qtbot):
     start(dock, qtbot)
-    qtbot.waitUntil(lambda: gate and session.running is None, timeout=30_000)
+    qtbot.waitUntil(lambda: bool(gate) and session.running is None, timeout=30_000)
     qtbot.mouseClick(dock.foot.fidelity.exact_button, LEFT)
     qtbot.waitUntil(lambda: len(gate) == 2 and session.running is None, timeout=30_000)
     assert gate[1] == gate[0].replace(mode="exact")

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from napari_cellama.core.consensus import Grouping, consensus, groupings, rand_index
+from napari_cellama.core.consensus import (
+    FIRST_LOOK,
+    Grouping,
+    consensus,
+    groupings,
+    order_by_size,
+    rand_index,
+)
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.threads import one_thread
 
@@ -19,6 +26,8 @@ Method = Literal["kmeans", "leiden", "gmm"]
 #: The agreement between draws from which on groups count as found again, and over how many
 #: neighbouring numbers it is averaged.
 RELIABLE, _BESIDE = 0.85, 5
+#: From so many cells on the vote of all runs takes seconds, and that of the first few is shown.
+MANY_CELLS = 20_000
 
 
 def cluster(
@@ -51,8 +60,10 @@ def cluster(
     Returns
     -------
     Grouping
-        Codes by falling size, without gaps. There are fewer groups than asked for where fewer
-        cells differ, and Leiden may miss the number. The agreement is 1 where nothing is voted.
+        Codes by falling size, without gaps; where there is a first look
+        (:func:`has_first_look`), groups are called as there. There are fewer groups than asked
+        for where fewer cells differ, and Leiden may miss the number. The agreement is 1 where
+        nothing is voted.
     """
     n_different = _count_distinct(features, n_clusters)
     agreement = np.ones(len(features), np.float32)
@@ -61,12 +72,22 @@ def cluster(
     elif n_clusters == 1:
         codes = np.zeros(len(features), np.int64)
     elif method == "kmeans":
-        codes, agreement = consensus(features, n_clusters, seed, n_runs, cancel)
+        like_first = has_first_look(method, len(features), n_runs)
+        return consensus(features, n_clusters, seed, n_runs, cancel, like_first)
     elif method == "gmm":
         codes = _gaussian_mixture(features, n_clusters, seed)
     else:
         codes = _leiden(features, n_clusters, seed, cancel)
     return Grouping(order_by_size(codes), agreement)
+
+
+def has_first_look(method: Method, n_cells: int, n_runs: int) -> bool:
+    """Whether the first of the runs that vote are worth showing before all have voted.
+
+    :func:`cluster` with :data:`~.consensus.FIRST_LOOK` runs then gives what to show, and calls
+    the groups of all runs as these.
+    """
+    return method == "kmeans" and n_cells > MANY_CELLS and n_runs > FIRST_LOOK
 
 
 def choose_n_clusters(
@@ -161,27 +182,6 @@ def largest_reliable(table: pd.DataFrame) -> int:
     first = max(reliable.max() - 1, 0)
     best = first + stability[first : reliable.max() + 2].argmax()
     return int(table["n_clusters"].iloc[best])
-
-
-def order_by_size(codes: np.ndarray) -> np.ndarray:
-    """Renumber groups by falling size, equal sizes by first appearance, without gaps.
-
-    Parameters
-    ----------
-    codes
-        (n,) group numbers.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,) int64 codes 0, 1, ….
-    """
-    _, first, found, sizes = np.unique(
-        codes, return_index=True, return_inverse=True, return_counts=True
-    )
-    rank = np.empty(len(sizes), np.int64)
-    rank[np.lexsort((first, -sizes))] = np.arange(len(sizes))
-    return rank[found.ravel()]
 
 
 def confidence(features: np.ndarray, grouping: Grouping) -> np.ndarray:

@@ -15,14 +15,17 @@ from typing import NamedTuple
 import numpy as np
 
 from napari_cellama.core.events import CancelToken
+from napari_cellama.core.matching import names_of_before
 from napari_cellama.core.threads import one_thread
 
 #: Cells that a run learns from: half of them, but all of a few and not all of very many.
-_FEW_CELLS, _MOST_CELLS = 300, 10_000
-#: Cells by which runs are compared, at most.
-_COMPARED = 20_000
+_FEW_CELLS, _MOST_CELLS = 300, 5_000
+#: Cells by which runs are compared with each other, and groups are matched, at most.
+_COMPARED, _MATCHED = 5_000, 20_000
 #: Starts of a run's k-means, of which the best is kept.
 _STARTS = 3
+#: Runs that give a first look.
+FIRST_LOOK = 7
 _ROUNDS = 10
 #: Cells that are named at a time.
 _CHUNK = 100_000
@@ -49,6 +52,7 @@ def consensus(
     seed: int = 0,
     n_runs: int = 100,
     cancel: CancelToken | None = None,
+    like_first: bool = False,
 ) -> Grouping:
     """Group cells as most of many runs of k-means do.
 
@@ -64,14 +68,22 @@ def consensus(
         How many runs vote.
     cancel
         Checked between runs.
+    like_first
+        Call groups as the vote of the first few runs does, which may be on screen already.
 
     Returns
     -------
     Grouping
-        With all ``n_clusters`` groups.
+        With all ``n_clusters`` groups, codes by falling size (of the first vote's groups, if
+        called like them).
     """
     runs = groupings(features, n_clusters, seed, n_runs, cancel)
-    return vote(runs, n_clusters)
+    codes, agreement = vote(runs, n_clusters)
+    codes = order_by_size(codes)
+    if like_first:
+        first = order_by_size(vote(runs[:FIRST_LOOK], n_clusters).codes)
+        codes = names_of_before(codes, first)[codes]
+    return Grouping(codes, agreement)
 
 
 def groupings(
@@ -122,30 +134,68 @@ def vote(runs: Sequence[np.ndarray], n_clusters: int) -> Grouping:
     Grouping
         The reference run's groups where the vote would leave a group without cells.
     """
-    from scipy.optimize import linear_sum_assignment
-
     agreement = np.zeros((len(runs), len(runs)))
     step = -(-len(runs[0]) // _COMPARED)
     for (i, one), (j, other) in combinations(enumerate(run[::step] for run in runs), 2):
         agreement[i, j] = agreement[j, i] = rand_index(one, other, n_clusters)
-    reference = runs[int(agreement.sum(axis=0).argmax())]
-    cells = np.arange(len(reference))
+    first = runs[int(agreement.sum(axis=0).argmax())]
+    # Some of very many cells tell as well which groups belong together, and all vote once.
+    step = -(-len(first) // _MATCHED)
+    some, reference = [run[::step] for run in runs], first[::step]
     for _ in range(_ROUNDS):
-        votes = np.zeros((len(cells), n_clusters), np.int16)
-        for run in runs:
-            common = _common(reference, run, n_clusters)
-            matched, groups = linear_sum_assignment(-common)
-            names = np.empty(n_clusters, np.int64)
-            names[groups] = matched
-            votes[cells, names[run]] += 1
-        winner = votes.argmax(axis=1)
+        names = [_matched(run, reference, n_clusters) for run in some]
+        winner = _count(some, names, n_clusters).argmax(axis=1)
         if len(np.unique(winner)) < n_clusters:
             winner = reference
         if (winner == reference).all():
             break
         reference = winner
-    share = votes[cells, reference] / np.float32(len(runs))
-    return Grouping(reference.astype(np.int64), share.astype(np.float32))
+    votes = _count(runs, names, n_clusters)
+    winner = votes.argmax(axis=1)
+    if len(np.unique(winner)) < n_clusters:
+        winner = reference if step == 1 else _matched(first[::step], reference, n_clusters)[first]
+    share = votes[np.arange(len(winner)), winner] / np.float32(len(runs))
+    return Grouping(winner.astype(np.int64), share.astype(np.float32))
+
+
+def _matched(run: np.ndarray, reference: np.ndarray, n_clusters: int) -> np.ndarray:
+    """Return (n_clusters,) int64: which group of the reference each group of a run is."""
+    from scipy.optimize import linear_sum_assignment
+
+    matched, groups = linear_sum_assignment(-_common(reference, run, n_clusters))
+    names = np.empty(n_clusters, np.int64)
+    names[groups] = matched
+    return names
+
+
+def _count(runs: Sequence[np.ndarray], names: Sequence[np.ndarray], n_clusters: int) -> np.ndarray:
+    """Return (n, n_clusters) int16: how many runs put each cell into each group."""
+    votes = np.zeros((len(runs[0]), n_clusters), np.int16)
+    starts = np.arange(len(votes)) * n_clusters
+    for run, named in zip(runs, names, strict=True):
+        votes.ravel()[starts + named[run]] += 1
+    return votes
+
+
+def order_by_size(codes: np.ndarray) -> np.ndarray:
+    """Renumber groups by falling size, equal sizes by first appearance, without gaps.
+
+    Parameters
+    ----------
+    codes
+        (n,) group numbers.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n,) int64 codes 0, 1, ….
+    """
+    _, first, found, sizes = np.unique(
+        codes, return_index=True, return_inverse=True, return_counts=True
+    )
+    rank = np.empty(len(sizes), np.int64)
+    rank[np.lexsort((first, -sizes))] = np.arange(len(sizes))
+    return rank[found.ravel()]
 
 
 def rand_index(one: np.ndarray, other: np.ndarray, n_clusters: int) -> float:

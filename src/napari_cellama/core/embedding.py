@@ -128,6 +128,9 @@ class SentenceEncoder:
         self._counter: TokenCounter | None = None
         self._batch_tokens = self._limit = 0
 
+    def start(self) -> None:
+        """Do nothing: :meth:`load` works in the caller's own thread."""
+
     def load(self, cancel: CancelToken) -> EncoderInfo:
         """Load the model unless it is there already, and say what it is.
 

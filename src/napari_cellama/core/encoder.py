@@ -62,6 +62,13 @@ class Encoder(Protocol):
         """What the user should know, so far."""
         ...
 
+    def start(self) -> None:
+        """Begin to make the model ready, if that can go on by itself; return at once.
+
+        What goes wrong is for :meth:`load` to say.
+        """
+        ...
+
     def load(self, cancel: CancelToken) -> EncoderInfo:
         """Make the model ready (at once if it already is) and say what it is."""
         ...

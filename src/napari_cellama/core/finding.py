@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from napari_cellama.core.clustering import candidates, choose_n_clusters, cluster
+from napari_cellama.core.clustering import (
+    candidates,
+    choose_n_clusters,
+    cluster,
+    has_first_look,
+)
 from napari_cellama.core.consensus import Grouping
 from napari_cellama.core.context import placing
 from napari_cellama.core.events import CancelToken, Progress
@@ -78,6 +83,12 @@ class Finder:
         if number is not None:
             recipe = recipe.replace(n_clusters=number)
         return found, recipe, choice
+
+    @property
+    def has_first_look(self) -> bool:
+        """Whether :meth:`group` takes so long that something is to be shown before."""
+        recipe = self.recipe
+        return has_first_look(recipe.clustering, int(self.kept.sum()), recipe.n_runs)
 
     def cluster(self, features: np.ndarray, number: int | None, n_runs: int) -> Grouping:
         """Group cells by the recipe's method, with so many runs."""

@@ -115,6 +115,11 @@ class ModelProcess:
         child = self._child
         return child is not None and not child.dead and bool(child.replies)
 
+    def start(self) -> None:
+        """Start the child, unless it runs, and let it load its model meanwhile."""
+        if self.pid is None:
+            self._running(CancelToken())
+
     def load(self, cancel: CancelToken) -> EncoderInfo:
         """Start the child if need be, wait until its model is ready, and say what it is.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -10,15 +11,18 @@ import numpy as np
 import pandas as pd
 
 from napari_cellama.core.clustering import choose_n_clusters
+from napari_cellama.core.consensus import FIRST_LOOK
 from napari_cellama.core.describe import neighbor_enrichment
+from napari_cellama.core.events import Partial
 from napari_cellama.core.fidelity import Fidelity
 from napari_cellama.core.finding import Finder, number_asked
 from napari_cellama.core.matching import names_of_before, without_gaps
 from napari_cellama.core.palette import distinct_palette
 from napari_cellama.core.result import NicheResult, View
 
-#: Runs that vote for a picture's niches, and runs and cells that their number is chosen by.
-_RUNS, _DRAWS, _CELLS = 7, 6, 2_000
+#: Runs and cells that the number of a picture's niches is chosen by.
+_DRAWS, _CELLS = 4, 1_000
+_TOLD = "This is a picture on the way: the run was not finished."
 
 
 class Pictures:
@@ -55,27 +59,38 @@ class Pictures:
         return self._number
 
     def paint(self, views: tuple[View, ...], space: np.ndarray, fidelity: Fidelity) -> NicheResult:
-        """Return a preliminary result."""
-        finder, number = self._finder, self.number(space)
-        n_runs = min(_RUNS, finder.recipe.n_runs)
-        found = finder.cluster(space[finder.kept], number, n_runs)
-        recipe = finder.recipe.replace(n_clusters=number, mode="fast")
-        told = f"This is a picture on the way: the run was not finished. {fidelity.sentence}"
+        """Return a preliminary result on predicted embeddings."""
+        number = self.number(space)
+        n_runs = min(FIRST_LOOK, self._finder.recipe.n_runs)
+        found = self._finder.cluster(space[self._finder.kept], number, n_runs)
+        told = f"{_TOLD} {fidelity.sentence}"
+        painted = self._preliminary(self._finder.result(views, space, found), number, told, "fast")
+        painted.provenance["fidelity"] = fidelity.as_dict()
+        return self.match(replace(painted, fidelity=fidelity))
+
+    def first_look(self, views: tuple[View, ...], space: np.ndarray) -> Iterator[Partial]:
+        """Yield what the first runs say of the niches, where the vote of all takes long."""
+        finder = self._finder
+        if not finder.has_first_look:
+            return
+        number = self.number(space)
+        found = finder.cluster(space[finder.kept], number, FIRST_LOOK)
+        n_runs = finder.recipe.n_runs
+        told = f"{_TOLD} {FIRST_LOOK} of {n_runs} runs have voted; confidence counts these alone."
+        result = finder.result(views, space, found)
+        yield Partial(self._preliminary(result, number, told, "exact"))
+
+    def _preliminary(self, result: NicheResult, number: int, told: str, mode: str) -> NicheResult:
+        """Return a result that says what it is."""
+        recipe = self._finder.recipe.replace(n_clusters=number, mode=mode)
         record = {
             **self._record,
             "recipe": recipe.to_json(),
             "preliminary": True,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "fidelity": fidelity.as_dict(),
             "notices": np.array([told], object),
         }
-        painted = replace(
-            finder.result(views, space, found),
-            fidelity=fidelity,
-            provenance=record,
-            notices=(told,),
-        )
-        return self.match(painted)
+        return replace(result, provenance=record, notices=(told,))
 
     def match(self, result: NicheResult) -> NicheResult:
         """Return a result with its niches called and coloured as in the last picture."""

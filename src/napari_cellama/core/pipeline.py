@@ -61,8 +61,8 @@ def run(
     Yields
     ------
     Event
-        :class:`~.events.Progress`, :class:`~.events.Notice`, where embedding takes long
-        :class:`~.events.Partial`, and last :class:`~.events.Finished` with the result.
+        :class:`~.events.Progress`, :class:`~.events.Notice`, where embedding or clustering
+        takes long :class:`~.events.Partial`, and last :class:`~.events.Finished` with the result.
 
     Raises
     ------
@@ -76,6 +76,7 @@ def run(
     resolved = resolve(adata, recipe)
     refuse_taken(adata, resolved.key_added)
     tissue = read_tissue(adata, resolved, journal.cancel)
+    encoder.start()  # the data can be used, so the model will be needed
     cells = fingerprint(adata)
     yield from journal.tell(notices.about_data(adata, resolved, tissue))
 
@@ -106,9 +107,13 @@ def run(
     yield from journal.tell(told + notices.about_fidelity(refined.fidelity, recipe))
 
     yield journal.enter("Context")
-    space = yield from finder.place(refined.views)
+    space = refined.space
+    if space is None:
+        space = yield from finder.place(refined.views)
 
     yield journal.enter("Clustering")
+    if refined.fidelity is None:
+        yield from pictures.first_look(refined.views, space)
     found, resolved, choice = finder.group(space)
     asked, n_found = number_asked(recipe), int(found.codes.max()) + 1
     yield from journal.tell(notices.about_clusters(asked, n_found))

@@ -81,11 +81,14 @@ class Refined:
         How true the predicted ones are; ``None`` where there are none.
     choice
         What "auto" decided by.
+    space
+        (n, p) float32: the cells' places in niche space, where they are known already.
     """
 
     views: tuple[View, ...]
     fidelity: Fidelity | None = None
     choice: dict[str, Any] = field(default_factory=dict)
+    space: np.ndarray | None = None
 
     @property
     def mode(self) -> str:
@@ -133,7 +136,7 @@ class Refinement:
         strata = np.where(kept, kinds, -1)
         large = [mosaic.view for mosaic in self._large]
         most = recipe.n_landmarks
-        self._landmarks = choose_landmarks(large, strata, most, recipe.seed)
+        self._choose = lambda: choose_landmarks(large, strata, most, recipe.seed)
         self._foretold = [Foretold(mosaic) for mosaic in self._large]
         self._per_second: float | None = None
         self._found: list[list[tuple[np.ndarray, np.ndarray]]] = []
@@ -141,7 +144,6 @@ class Refinement:
 
     def steps(self) -> Generator[Progress | Partial, None, Refined]:
         """Yield progress and pictures, and return the views."""
-        self._expect()
         if self.mode != "fast":
             missing = self._look_up()
             if self.mode == "exact" or missing <= 2 * FIRST:
@@ -149,6 +151,8 @@ class Refinement:
             if missing <= 2 * FIRST:
                 yield from self._fetch_rest(0)
                 return Refined(self._views())
+        self._landmarks = self._choose()
+        self._expect()
         yield from self._fetch_small()
         n, r2 = 0, -np.inf
         while n < len(self._landmarks.cells):
@@ -158,6 +162,7 @@ class Refinement:
                 break
             for foretold in self._foretold:
                 foretold.fit(self._landmarks, n)
+            picture = None  # the views of one picture are enough at a time
             fidelity, picture = self._picture(n)
             yield Partial(picture)
             if self.mode == AUTO:
@@ -166,7 +171,7 @@ class Refinement:
                 break
             r2 = fidelity.r2
         if self.mode == "fast" and not self._complete:
-            return Refined(self._views(), fidelity, self._choice)
+            return Refined(picture.views, fidelity, self._choice, picture.representation)
         yield from self._fetch_rest(n)
         return Refined(self._views(), choice=self._choice)
 
@@ -184,7 +189,7 @@ class Refinement:
         """Say how many sentences there will be, as far as that is known."""
         sizes = [len(mosaic.known) for mosaic in self._mosaics]
         if self.mode != "exact":
-            most = len(self._landmarks.cells)
+            most = self._recipe.n_landmarks
             sizes = [size if size <= SMALL else min(size, most) for size in sizes]
         self._source.total = sum(sizes) + sum(len(told.words) for told in self._foretold)
 

@@ -155,9 +155,8 @@ class Surrogate:
         target = ((vectors - self._mean) @ self._axes).astype(np.float64)
         kernel = _kernel(self._places, self._places).astype(np.float64)
         noise = _noise(kernel, target)
-        inverse = np.linalg.inv(kernel + noise * np.eye(len(kernel)))
-        weights = inverse @ target
-        left_out = target - weights / np.diag(inverse)[:, None]
+        weights, diagonal = _solved(kernel + noise * np.eye(len(kernel)), target)
+        left_out = target - weights / diagonal[:, None]
         self._weights = weights.astype(np.float32)
         self.held_out = self._back(left_out.astype(np.float32))
 
@@ -187,6 +186,20 @@ def _kernel(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     product *= np.float32(_LINEAR)
     kernel += product
     return kernel
+
+
+def _solved(matrix: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``inv(matrix) @ target`` and the inverse's diagonal, of a positive definite matrix.
+
+    By its Cholesky factor, in a third of the time of the inverse.
+    """
+    from scipy.linalg import cho_solve, cholesky
+    from scipy.linalg.lapack import dtrtri
+
+    factor = cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
+    weights = cho_solve((factor, True), target, check_finite=False)
+    inverse, _ = dtrtri(factor, lower=1)
+    return weights, np.square(inverse).sum(axis=0)
 
 
 def _noise(kernel: np.ndarray, target: np.ndarray) -> float:

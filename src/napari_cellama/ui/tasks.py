@@ -68,14 +68,16 @@ def _start_run(
     session: Session, tissue: Tissue, title: str, events: Callable[[CancelToken], Iterator[Any]]
 ) -> Job:
     """Start what ends with niches; the older run, if any, becomes stale."""
-    pictures = 0
+    pictures, shown = 0, ""
 
     def on_event(job: Job, event: Any) -> None:
-        nonlocal pictures
+        nonlocal pictures, shown
         if isinstance(event, Partial | Finished):
             session.take_result(tissue, event.result, again=pictures > 0)
             pictures += 1
-        elif isinstance(event, Notice):
+            fidelity = event.result.fidelity
+            shown = "" if fidelity is None else fidelity.sentence  # which a line of its own says
+        elif isinstance(event, Notice) and event.text != shown:
             session.message.emit("warning", event.text, "")
         elif isinstance(event, Failed):
             session.message.emit("error", event.sentence, event.details)
