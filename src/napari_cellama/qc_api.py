@@ -129,7 +129,7 @@ def write_report(
     from napari_cellama.figures.qc_report import qc_report
 
     path = Path(path).expanduser()
-    labels, crop_of = niches_of(adata), _crops_of(adata, result)
+    labels, crop_of = niches_of(adata), crops_of(adata, result)
     text = qc_report(adata, result, thresholds, title=title, labels=labels, crop_of=crop_of)
     temporary = path.with_name(f".{path.name[:100]}.{uuid4().hex[:8]}.tmp")
     try:
@@ -148,8 +148,20 @@ def niches_of(adata: AnnData) -> pd.Categorical | None:
     return pd.Categorical(adata.obs[key]) if key in adata.obs else None
 
 
-def _crops_of(adata: AnnData, result: QCResult) -> Callable[[int], np.ndarray] | None:
-    """Return what cuts a cell's picture from the image that was judged."""
+def crops_of(
+    adata: AnnData, result: QCResult, n_windows: float = 8
+) -> Callable[[int], np.ndarray] | None:
+    """Return what cuts a cell's picture from the image that was judged; ``None`` without one.
+
+    Parameters
+    ----------
+    adata
+        The data that were judged.
+    result
+        What was found.
+    n_windows
+        How many of the windows' half widths a picture is wide.
+    """
     from napari_cellama.core.crops import crop, viewing
     from napari_cellama.io.attached import all_images
 
@@ -164,7 +176,7 @@ def _crops_of(adata: AnnData, result: QCResult) -> Callable[[int], np.ndarray] |
     }
     if not views:
         return None
-    xy, width = np.asarray(adata.obsm["spatial"], float)[:, :2], 8 * result.window
+    xy, width = np.asarray(adata.obsm["spatial"], float)[:, :2], n_windows * result.window
 
     def crop_of(cell: int) -> np.ndarray:
         section = "" if result.section is None else result.sections[result.section[cell]]

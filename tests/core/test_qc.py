@@ -10,6 +10,7 @@ from napari_cellama.core.events import Notice
 from napari_cellama.core.niche_faults import niche_aucs, suspicious_niches
 from napari_cellama.core.qc import judge
 from napari_cellama.core.qc_thresholds import Limit, Thresholds, failing, flags, reasons
+from napari_cellama.core.sampling import badness, cells_to_look_at, typicality
 from napari_cellama.errors import UserError
 from napari_cellama.sample import tissue
 
@@ -202,3 +203,24 @@ def test_a_limit_stays_where_it_is_in_another_unit():
     assert by_mad.resolved(values)[0] == pytest.approx(20, rel=0.01)
     assert by_mad.in_unit("absolute", values).low == pytest.approx(20, rel=0.01)
     assert by_mad.high is None
+
+
+def test_cells_to_look_at_are_drawn_or_in_the_order_asked_for():
+    cells = np.arange(10) < 6
+    drawn = cells_to_look_at(cells, 4)
+    assert len(set(drawn)) == 4
+    assert set(drawn) <= set(range(6))
+    worth = np.array([1.0, 5, np.nan, 3, 2, 4, 9, 9, 9, 9])
+    np.testing.assert_array_equal(cells_to_look_at(cells, 4, worth), [1, 5, 3, 4])
+
+
+def test_typical_cells_are_near_the_middle_and_bad_ones_far_on_the_wrong_side():
+    features = np.array([[0.0, 0], [1, 1], [2, 2], [50, 50], [np.nan, 0]])
+    near = typicality(features, np.array([True, True, True, False, True]))
+    assert near[:4].argmax() == 1
+    assert np.isnan(near[4])
+    table = pd.DataFrame({"qc_local_density": [5.0, 6, 7, 8, 1, 30]})
+    low = Thresholds(limits=(Limit(metric="qc_local_density", low=2),))
+    high = Thresholds(limits=(Limit(metric="qc_local_density", high=20),))
+    assert badness(table, low).argmax() == 4
+    assert badness(table, high).argmax() == 5

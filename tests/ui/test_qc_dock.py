@@ -15,7 +15,7 @@ from napari_cellama import sample
 from napari_cellama.core.labels import LabelSet
 from napari_cellama.core.qc_thresholds import Limit, Thresholds
 from napari_cellama.ui.attach import layers_of, session_of
-from napari_cellama.ui.judging import judgement_of
+from napari_cellama.ui.judging import by_hand, judgement_of
 from napari_cellama.ui.layers import show
 from napari_cellama.ui.quality import PAINTED, SLOT, to_run
 from napari_cellama.ui.tissue import Tissue
@@ -291,6 +291,56 @@ def test_a_run_leaves_failing_cells_out(measured):
     given = to_run(tissue)
     np.testing.assert_array_equal(given.obs["qc_pass"], ~judgement_of(tissue).fails)
     assert "qc_pass" not in tissue.snapshot.obs
+
+
+# ---- looking at cells
+
+
+def test_a_gallery_is_worked_through_with_keys(viewer, measured, qtbot):
+    dock, session = measured
+    tissue, look = session.active, dock.look
+    dock.look_fold.expand()
+    dock.scroll.ensureWidgetVisible(look.gallery)
+    look.whom.setCurrentText("blurred")
+    qtbot.mouseClick(look.show_button, LEFT)
+    blurred = judgement_of(tissue).faults["blurred"].to_numpy()
+    cells = look.gallery.crops.cells.copy()
+    assert set(cells) <= set(np.flatnonzero(blurred))
+    assert len(cells) == min(200, blurred.sum())
+    qtbot.waitUntil(lambda: int(cells[0]) in look.gallery.crops.pictures, timeout=PATIENCE)
+    picture = look.gallery.crops.pictures[int(cells[0])].toImage()
+    assert picture.width() == 96
+    row = tissue.quality.table.iloc[cells[0]]
+    assert f"Genes {row['qc_n_genes']:.0f}" in look.text.text()
+    fails = judgement_of(tissue).fails.sum()
+    qtbot.keyClick(look.gallery, Qt.Key.Key_A)
+    assert look.gallery.cell == cells[1]
+    assert judgement_of(tissue).fails.sum() == fails - 1
+    look.reason.setEditText("debris")
+    qtbot.keyClick(look.gallery, Qt.Key.Key_F)
+    qtbot.keyClick(look.gallery, Qt.Key.Key_N)
+    assert look.gallery.cell == cells[3]
+    assert by_hand(tissue) == {int(cells[0]): "", int(cells[1]): "debris"}
+    assert tissue.history.undo_name == "Flag 1 cell as debris"
+    assert ("debris", "1", "0.1%") in dock.failing.rows()
+    made = tissue.assemble().obs
+    assert made["qc_reason"].iloc[cells[1]] == "debris"
+    assert made["qc_pass"].iloc[cells[0]]
+    qtbot.keyClick(look.gallery, Qt.Key.Key_Return)
+    centre = np.asarray(viewer.scene.camera.center)[-2:]
+    np.testing.assert_allclose(centre, tissue.snapshot.obsm["spatial"][cells[3]][::-1], rtol=1e-5)
+    session.undo()
+    assert by_hand(tissue) == {int(cells[0]): ""}
+    qtbot.waitUntil(lambda: session.jobs.current("gallery") is None, timeout=PATIENCE)
+    qtbot.wait(200)
+
+
+def test_a_clicked_cell_shows_its_picture_and_metrics(measured, qtbot):
+    dock, session = measured
+    dock.look_fold.expand()
+    session.pick_cell(7)
+    assert dock.look.text.text().startswith(str(session.active.snapshot.obs_names[7]))
+    qtbot.waitUntil(lambda: not dock.look.picture.pixmap().isNull(), timeout=PATIENCE)
 
 
 # ---- niches that are artefacts

@@ -12,14 +12,14 @@ from napari_cellama.core import label_edits
 from napari_cellama.core.labels import LabelSet
 from napari_cellama.errors import UserError
 from napari_cellama.ui import format as fmt
-from napari_cellama.ui.judging import FLAG
+from napari_cellama.ui.judging import ACCEPTED, FLAG, FLAGGED
 
 if TYPE_CHECKING:
     from napari_cellama.core.subclusters import Divided
     from napari_cellama.ui.session import Session
     from napari_cellama.ui.tissue import Tissue
 
-_RED = "#d62728"
+_RED, _GREEN = "#d62728", "#2ca02c"
 
 
 class Editing:
@@ -115,18 +115,42 @@ class Editing:
         these are; what is shown stays.
         """
         tissue, cells = self._session.need_tissue(), self._selected()
+        flags = self._flags(tissue)
+        flagged = flags.names.index(FLAGGED)
+        away = bool((flags.codes[cells] == flagged).all())
+        name = f"{'Unflag' if away else 'Flag'} {fmt.count(int(cells.sum()), 'cell')}"
+        self._put_flags(name, tissue, flags, cells, -1 if away else flagged)
+
+    def mark(self, cells: np.ndarray, why: str) -> None:
+        """Flag cells, (n,) bool, for a reason, or accept them whatever the limits of QC say."""
+        tissue = self._session.need_tissue()
+        flags, why = self._flags(tissue), why.strip() or FLAGGED
+        if why not in flags.names:
+            color = _GREEN if why == ACCEPTED else _RED
+            names, colors = (*flags.names, why), (*flags.colors, color)
+            flags = replace(flags, names=names, colors=colors, parents=(*flags.parents, -1))
+        number = fmt.count(int(cells.sum()), "cell")
+        name = f"Accept {number}" if why == ACCEPTED else f"Flag {number} as {why}"
+        self._put_flags(name, tissue, flags, cells, flags.names.index(why))
+
+    @staticmethod
+    def _flags(tissue: Tissue) -> LabelSet:
+        """Return the flags; without any where none was set yet."""
         flags = tissue.labels.get(FLAG)
         if flags is None and FLAG in tissue.snapshot.obs:
             flags = tissue.label_set(FLAG)
-        if flags is None or "flagged" not in flags.names:
-            flags = LabelSet(FLAG, np.full(tissue.n_obs, -1, np.int32), ("flagged",), (_RED,))
-        flagged = flags.names.index("flagged")
-        away = bool((flags.codes[cells] == flagged).all())
+        if flags is None or FLAGGED not in flags.names:
+            nothing = np.full(tissue.n_obs, -1, np.int32)
+            return LabelSet(FLAG, nothing, (FLAGGED,), (_RED,))
+        return flags
+
+    def _put_flags(
+        self, name: str, tissue: Tissue, flags: LabelSet, cells: np.ndarray, code: int
+    ) -> None:
         codes = flags.codes.copy()
-        codes[cells] = -1 if away else flagged
+        codes[cells] = code
         state = tissue.state
         sets = {**state.labels, FLAG: replace(flags, codes=codes, edited=True)}
-        name = f"{'Unflag' if away else 'Flag'} {fmt.count(int(cells.sum()), 'cell')}"
         self._session.change(tissue, name, replace(state, labels=sets))
 
     # ---- what is seen

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 #: The label set, and obs column, of cells that a hand has flagged.
 FLAG = "flag"
-#: Its name for cells that are good whatever the limits say; any other is a reason.
-ACCEPTED = "accepted"
+#: Its names: flagged for no stated reason, and good whatever the limits say; others are reasons.
+FLAGGED, ACCEPTED = "flagged", "accepted"
 PASSES = "passes"
 #: Cells that pass are there to be seen past.
 _PALE = "#8a97a6"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +24,14 @@ from napari_cellama.core.events import Notice, Progress
 from napari_cellama.core.qc_thresholds import METRICS
 from napari_cellama.errors import UserError
 from napari_cellama.ui import format as fmt
-from napari_cellama.ui.attach import session_of
+from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.judging import judgement_of
 from napari_cellama.ui.quality import PAINTED, SLOT
+from napari_cellama.ui.view import fly_to
 from napari_cellama.ui.widgets.fail_table import FailTable
-from napari_cellama.ui.widgets.form import WheelGuard
+from napari_cellama.ui.widgets.form import WheelGuard, folded
 from napari_cellama.ui.widgets.listen import listen
+from napari_cellama.ui.widgets.look import Look
 from napari_cellama.ui.widgets.metric_row import MetricRow
 from napari_cellama.ui.widgets.progress import MessageLine, ProgressLine
 from napari_cellama.ui.widgets.style import follow_theme
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
     from napari_cellama.ui.tissue import Tissue
 
 _WIDTH, _NARROWEST = 364, 340
+#: How many cells' diameters one sees after flying to a cell.
+_VIEW = 30
 _NO_TISSUE = "No tissue is open. Open one with File > Open, or drop a .h5ad file onto the window."
 _NOT_MEASURED = (
     "Press Measure: every cell is judged by its counts and by the pixels around it. Cells beyond "
@@ -63,7 +68,9 @@ class QCDock(QWidget):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
         self.setMinimumWidth(_NARROWEST)
+        self._viewer = weakref.ref(getattr(napari_viewer, "__wrapped__", napari_viewer))
         session = self._session = session_of(napari_viewer)
+        self._layers = layers_of(napari_viewer)
         self._quality = session.quality
         self._result: QCResult | None = None
         self.rows: dict[str, MetricRow] = {}
@@ -71,6 +78,7 @@ class QCDock(QWidget):
         self.paint_button = _button("Paint", self._quality.paint, "secondary")
         self.select_button = _button("Select failing", self._select, "secondary")
         self.failing = FailTable(self)
+        self.look = Look(session, self)
         self.section = QComboBox(self)
         self.load_button = _button("Load…", self._load, "secondary")
         self.save_button = _button("Save…", self._save, "secondary")
@@ -90,6 +98,8 @@ class QCDock(QWidget):
             listen(self, signal, self.refresh)
         listen(self, session.clusters_changed, self._on_clusters)
         listen(self, session.coloring_changed, self._on_coloring)
+        self.look.visited.connect(self._visit)
+        self.look.gallery.crops.failed.connect(lambda *said: self.message.add("error", *said))
         listen(self, self._quality.moved, self._show_numbers)
         listen(self, self._quality.told, self._on_told)
         self.refresh()
@@ -120,6 +130,8 @@ class QCDock(QWidget):
         column.addWidget(self.summary)
         column.addLayout(_line(self.paint_button, self.select_button))
         column.addWidget(self.failing)
+        self.look_fold = folded("Look at cells", self.look, self.measured)
+        column.addWidget(self.look_fold)
         column.addWidget(self.section)
         for group, rows in self._groups.items():
             column.addWidget(self._titles[group])
@@ -179,6 +191,12 @@ class QCDock(QWidget):
         path, _ = QFileDialog.getSaveFileName(self, "Save limits", "limits.json", _FILES)
         if path:
             self._try(lambda: self._quality.save(path))
+
+    def _visit(self, cell: int) -> None:
+        tissue = self._session.active
+        layer, placement = self._layers.layer_of(tissue), self._layers.placement_of(tissue)
+        if layer is not None and (point := placement.point_of(cell)) is not None:
+            fly_to(self._viewer(), layer, placement.points[point], _VIEW * placement.diameter)
 
     def _on_previewed(self, limit: Limit) -> None:
         self._next = limit

@@ -1,0 +1,219 @@
+"""Pictures of cells, worked through with keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QAbstractListModel, QModelIndex, QPoint, QRect, QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QColor, QImage, QKeyEvent, QPainter, QPen, QPixmap
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QListView,
+    QStyle,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QWidget,
+)
+
+from napari_cellama.ui.workers import Failed
+
+if TYPE_CHECKING:
+    from napari_cellama.core.events import CancelToken
+    from napari_cellama.ui.session import Session
+    from napari_cellama.ui.workers import Job
+
+SLOT = "gallery"
+#: A picture's side on the screen, and how many come from the job at a time.
+SIDE, _BATCH = 92, 12
+_GAP = 4
+_FAIL, _PASS = QColor("#d62728"), QColor("#2ca02c")
+VERDICT_ROLE = int(Qt.ItemDataRole.UserRole)
+
+#: Cuts a cell's picture, (h, w, 3) uint8.
+CropOf = Callable[[int], np.ndarray]
+
+
+class CropModel(QAbstractListModel):
+    """Some cells and their pictures; those that are seen are cut first, off the main thread."""
+
+    failed = Signal(str, str)
+
+    def __init__(self, session: Session, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._crop_of: CropOf | None = None
+        self._verdicts: dict[int, str] = {}
+        self._tips: Callable[[int], str] = str
+        self.cells = np.zeros(0, np.int64)
+        self.pictures: dict[int, QPixmap] = {}
+
+    def show_cells(
+        self, cells: np.ndarray, crop_of: CropOf | None, tip_of: Callable[[int], str]
+    ) -> None:
+        """Show other cells, none of whose pictures is cut yet."""
+        self.beginResetModel()
+        self.cells, self._crop_of, self._tips = cells, crop_of, tip_of
+        self.pictures = {}
+        self.endResetModel()
+
+    def show_verdicts(self, verdicts: dict[int, str]) -> None:
+        """Mark the cells that a hand has judged: a reason, or "" for one that is good."""
+        self._verdicts = verdicts
+        if self.rowCount():
+            self.dataChanged.emit(self.index(0), self.index(self.rowCount() - 1))
+
+    def cut(self, rows: Sequence[int]) -> None:
+        """Cut the pictures of rows that have none yet, in that order; older wishes are dropped."""
+        crop_of = self._crop_of
+        wanted = (int(self.cells[row]) for row in rows)
+        missing = [cell for cell in wanted if cell not in self.pictures]
+        if crop_of is None or not missing:
+            return
+
+        def events(token: CancelToken) -> Iterator[Any]:
+            for start in range(0, len(missing), _BATCH):
+                token.check()
+                yield [(cell, crop_of(cell)) for cell in missing[start : start + _BATCH]]
+
+        self._session.jobs.start(SLOT, "Cutting pictures", events, self._on_event)
+
+    def _on_event(self, job: Job, event: Any) -> None:
+        if isinstance(event, list):
+            place = {int(cell): row for row, cell in enumerate(self.cells)}
+            for cell, picture in event:
+                if cell in place:
+                    self.pictures[cell] = pixmap(picture)
+                    index = self.index(place[cell])
+                    self.dataChanged.emit(index, index)
+        elif isinstance(event, Failed):
+            self.failed.emit(event.sentence, event.details)
+
+    # ---- what Qt asks
+
+    def rowCount(self, parent: QModelIndex | None = None) -> int:
+        """Return the number of cells."""
+        return 0 if parent is not None and parent.isValid() else len(self.cells)
+
+    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Return a cell's picture, verdict or description."""
+        if not index.isValid():
+            return None
+        cell = int(self.cells[index.row()])
+        if role == Qt.ItemDataRole.DecorationRole:
+            return self.pictures.get(cell)
+        if role == VERDICT_ROLE:
+            return self._verdicts.get(cell)
+        if role in (Qt.ItemDataRole.ToolTipRole, Qt.ItemDataRole.AccessibleTextRole):
+            return self._tips(cell)
+        return None
+
+
+class _CropDelegate(QStyledItemDelegate):
+    """Draws a picture, framed in red or green where a hand has judged its cell."""
+
+    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:
+        """Return the same room for every picture, so that long galleries stay quick."""
+        return QSize(SIDE + _GAP, SIDE + _GAP)
+
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
+        """Draw one picture."""
+        square = QRect(0, 0, SIDE, SIDE)
+        square.moveCenter(option.rect.center())
+        picture = index.data(Qt.ItemDataRole.DecorationRole)
+        painter.save()
+        if picture is None:
+            painter.fillRect(square, QColor(128, 128, 128, 60))
+        else:
+            painter.drawPixmap(square, picture)
+        verdict = index.data(VERDICT_ROLE)
+        if verdict is not None:
+            painter.setPen(QPen(_FAIL if verdict else _PASS, 4))
+            painter.drawRect(square.adjusted(2, 2, -2, -2))
+        if option.state & QStyle.StateFlag.State_Selected:
+            for color, width in ((Qt.GlobalColor.black, 4), (Qt.GlobalColor.white, 2)):
+                painter.setPen(QPen(color, width))  # dark around light, seen on any picture
+                painter.drawRect(square.adjusted(1, 1, -1, -1))
+        painter.restore()
+
+
+class Gallery(QListView):
+    """Pictures in rows; ``judged(bool)`` accepts (True) or flags the current cell.
+
+    Keys: A accepts, F flags, N goes to the next, Return shows the cell on the tissue.
+    """
+
+    judged = Signal(bool)
+    visited = Signal(int)
+    current_changed = Signal()
+
+    def __init__(self, session: Session, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.crops = CropModel(session, self)
+        self.setModel(self.crops)
+        self.setItemDelegate(_CropDelegate(self))
+        self.setViewMode(QListView.ViewMode.IconMode)
+        self.setMovement(QListView.Movement.Static)
+        self.setResizeMode(QListView.ResizeMode.Adjust)
+        self.setUniformItemSizes(True)
+        self.setSpacing(0)
+        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFixedHeight(3 * (SIDE + _GAP) + 6)
+        self.setAccessibleName("Pictures of cells")
+        self._seen = QTimer(self, singleShot=True, interval=20)
+        self._seen.timeout.connect(self._cut_seen)
+        self.verticalScrollBar().valueChanged.connect(lambda *_: self._seen.start())
+        self.crops.modelReset.connect(self._seen.start)
+        self.doubleClicked.connect(lambda index: self._visit())
+        self.selectionModel().currentChanged.connect(lambda *_: self.current_changed.emit())
+
+    @property
+    def cell(self) -> int | None:
+        """The current cell."""
+        row = self.currentIndex().row()
+        return int(self.crops.cells[row]) if 0 <= row < len(self.crops.cells) else None
+
+    def next(self) -> None:
+        """Go to the next cell."""
+        row = min(self.currentIndex().row() + 1, self.crops.rowCount() - 1)
+        self.setCurrentIndex(self.crops.index(row))
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Accept, flag, go on, or show on the tissue."""
+        acts = {
+            Qt.Key.Key_A: lambda: self.judged.emit(True),
+            Qt.Key.Key_F: lambda: self.judged.emit(False),
+            Qt.Key.Key_N: self.next,
+            Qt.Key.Key_Return: self._visit,
+            Qt.Key.Key_Enter: self._visit,
+        }
+        act = acts.get(Qt.Key(event.key()))
+        if act is None or event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier:
+            super().keyPressEvent(event)
+        else:
+            act()
+
+    def resizeEvent(self, event: Any) -> None:
+        """Cut what has come into sight."""
+        super().resizeEvent(event)
+        self._seen.start()
+
+    def _visit(self) -> None:
+        if self.cell is not None:
+            self.visited.emit(self.cell)
+
+    def _cut_seen(self) -> None:
+        """Cut the pictures from the first in sight on, then those before it."""
+        first, n = max(0, self.indexAt(QPoint(6, 6)).row()), self.crops.rowCount()
+        self.crops.cut([*range(first, n), *range(first)])
+
+
+def pixmap(picture: np.ndarray) -> QPixmap:
+    """Return a picture, (h, w, 3) uint8, as Qt draws it."""
+    picture = np.ascontiguousarray(picture)
+    height, width = picture.shape[:2]
+    return QPixmap.fromImage(
+        QImage(picture.data, width, height, 3 * width, QImage.Format.Format_RGB888)
+    )
