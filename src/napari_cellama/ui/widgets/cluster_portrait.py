@@ -45,7 +45,6 @@ _HEADERS = (
     ("log2 FC", "log2 of the mean's ratio to that in the other clusters."),
     ("In", "Share of the cluster's cells that express the gene."),
     ("Rest", "Share of the other clusters' cells that express the gene."),
-    ("Score", "scanpy's score: the t statistic against the other clusters' cells."),
 )
 
 
@@ -140,7 +139,7 @@ class ClusterPortrait(QWidget):
             self._inquiry.drop()
             self._show(told)
             return
-        self._wait(_names(labels.names, chosen), "Looking at its cells…")
+        self._wait(fmt.joined(labels.key, _names(labels.names, chosen)), "Looking at its cells…")
         self._inquiry.ask(self._portraits.question(tissue, labels, chosen))
 
     def _why_not(self, chosen: tuple[int, ...]) -> str:
@@ -172,7 +171,8 @@ class ClusterPortrait(QWidget):
         self.told = told
         portrait = told.portrait
         tissue = self._session.active
-        self.title.setText(_names(told.names, selected_clusters(self._session)))
+        chosen = selected_clusters(self._session)
+        self.title.setText(fmt.joined(told.key, _names(told.names, chosen)))
         self.title.show()
         share = f"{portrait.share:.1%} of the cells with a label"
         place = where_text(portrait.places, portrait.n_sections, tissue.units)
@@ -188,9 +188,9 @@ class ClusterPortrait(QWidget):
         around = told.around
         marked = [told.names[i] for i in told.portrait.chosen]
         enrichment, counts = around.enrichment, around.counts
-        kind = f"of each {around.of}" if around.of else "of each cluster (there are no cell types)"
+        kind = f"by {around.of}" if around.of else "by cluster (there are no cell types)"
         self.around_group.tell(
-            f"Neighbours {kind} against all clusters' neighbours; the picked column is framed, "
+            f"Neighbours {kind}, against all clusters' neighbours; the picked column is framed, "
             "its neighbours are counted at the right.",
             around.table(),
             f"{told.key}_surroundings",
@@ -217,9 +217,8 @@ class ClusterPortrait(QWidget):
                 (f"{change:.2f}", change),
                 (f"{inside:.0%}", inside),
                 (f"{rest:.0%}", rest),
-                (f"{score:.1f}", score),
             ]
-            for gene, score, change, inside, rest in best.iloc[:, :5].itertuples(index=False)
+            for gene, _, change, inside, rest in best.iloc[:, :5].itertuples(index=False)
         ]
         tips = [f"{gene}: adjusted p = {p:.2g}" for gene, p in best[["gene", "p_adjusted"]].values]
         self.markers.show_rows(rows, tips)
@@ -231,7 +230,9 @@ class ClusterPortrait(QWidget):
     def _show_borders(self, told: Told) -> None:
         table = told.portrait.borders
         colors = dict(zip(told.names, told.colors, strict=True))
-        remark = "Contacts in the spatial graph against chance; their number at the right."
+        remark = (
+            "Contacts with the others, against what their sizes let expect; counted at the right."
+        )
         nothing = "There is no other cluster."
         name = f"{told.key}_borders"
         self.borders_group.tell(remark if len(table) else nothing, table, name)
