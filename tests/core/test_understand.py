@@ -99,6 +99,9 @@ def test_neighbours_in_space_are_borders(section, labels):
     assert table["contacts"].tolist() == contacts.counts[0, 1:].tolist()
     assert table["contacts"][0] > 0 == table["contacts"][1]
     assert table["share"].tolist() == [1, 0]
+    n = contacts.counts[0, 1]
+    expected = np.log2([(n + 1) / (n / 2 + 1), 1 / (n / 2 + 1)])
+    np.testing.assert_allclose(table["log2_ratio"], expected)
     together = borders(contacts, list(labels.names), [0, 1])
     assert together["contacts"].tolist() == [contacts.counts[1, 2]]
 

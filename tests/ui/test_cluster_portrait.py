@@ -50,7 +50,9 @@ def typed(page, session):
 
 
 def told(qtbot, page, title):
-    qtbot.waitUntil(lambda: page.told is not None and page.title.text() == title, timeout=30_000)
+    qtbot.waitUntil(
+        lambda: page.told is not None and page.title.text().endswith(f" · {title}"), timeout=30_000
+    )
     return page.told
 
 
@@ -227,7 +229,11 @@ def test_nothing_is_cut_at_the_narrowest(typed, viewer, session, qtbot):
     for group in typed.groups:
         group.fold.expand(animate=False)
     QApplication.processEvents()
+    pick(qtbot, typed, session, 1)
     area = typed.parent().parent()
+    picture = typed.around_group.shown
+    bottom = picture.mapTo(typed, QPoint(0, picture.height())).y()
+    qtbot.waitUntil(lambda: typed.around_group.save_button.mapTo(typed, QPoint(0, 0)).y() >= bottom)
     assert area.horizontalScrollBar().maximum() == 0
     assert typed.minimumSizeHint().width() <= 330
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 
 import numpy as np
@@ -13,8 +12,10 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_cellama import api
+from napari_cellama.core import umap_process
 from napari_cellama.recipe import Recipe
 from napari_cellama.ui import layouts
+from napari_cellama.ui.actions import BY_ID, perform
 from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.layers import show
 from napari_cellama.ui.layouts import NOTHING_TO_SHOW, SLOT
@@ -46,7 +47,7 @@ def quick(monkeypatch):
         return places
 
     monkeypatch.setattr(api, "NamedEncoder", WordEncoder)
-    monkeypatch.setattr(layouts, "laying_out", grid)
+    monkeypatch.setattr(layouts, "laying_out_apart", grid)
 
 
 def open_dock(viewer, qtbot):
@@ -213,6 +214,20 @@ def test_a_drag_moves_the_view_and_selects_nothing(mapped, session, viewer, qtbo
     assert mapped.canvas._view.camera.rect.pos == pytest.approx(before.pos)
 
 
+def test_hidden_cells_are_not_on_the_map(mapped, session, qtbot):
+    hidden = session.clusters.mask(0)
+    session.select(hidden)
+    perform(session, BY_ID["hide"])
+    drawn = layers_of_dock(mapped).colors_of(session.active, mapped._cells)
+    np.testing.assert_array_equal(drawn[:, 3] == 0, hidden)
+    assert (mapped.canvas._markers._data["a_bg_color"][:, 3] == 0).sum() == hidden.sum()
+    before = session.active.selection
+    qtbot.mouseClick(mapped.canvas.native, LEFT, pos=at(mapped, int(np.flatnonzero(hidden)[0])))
+    assert session.active.selection is before
+    mapped._on_lasso(np.ones(120, bool), "replace")
+    np.testing.assert_array_equal(session.active.selection, ~hidden)
+
+
 def test_the_cell_under_the_mouse_is_named(mapped, session, qtbot):
     QTest.mouseMove(mapped.canvas.native, at(mapped, 42))
     qtbot.waitUntil(lambda: "cell42" in mapped.status.text())
@@ -235,27 +250,42 @@ def test_another_run_makes_the_map_stale(mapped, session):
     assert mapped.empty.isVisible()
 
 
-def test_making_a_map_can_be_cancelled(dock, session, qtbot, monkeypatch):
-    at_work, go_on = threading.Event(), threading.Event()
+@pytest.fixture
+def children(monkeypatch):
+    """Make maps in their own process, as outside tests, and return the processes started."""
+    monkeypatch.setattr(layouts, "laying_out_apart", umap_process.laying_out_apart)
+    started = []
 
-    def slow(features, *, seed, cancel):
-        yield 0, len(features)
-        at_work.set()
-        go_on.wait(10)
-        yield 1, len(features)
+    class Child(umap_process._Child):
+        def __init__(self, order):
+            super().__init__(order)
+            started.append(self.process)
 
-    monkeypatch.setattr(layouts, "laying_out", slow)
+    monkeypatch.setattr(umap_process, "_Child", Child)
+    return started
+
+
+def test_cancel_ends_the_maps_process_while_it_learns(dock, session, qtbot, children):
     run(session)
     qtbot.mouseClick(dock.button, LEFT)
-    qtbot.waitUntil(at_work.is_set)
+    qtbot.waitUntil(lambda: bool(children), timeout=20_000)
     assert dock.button.text() == "Cancel"
+    assert children[0].poll() is None
     qtbot.mouseClick(dock.button, LEFT)
     assert not dock.button.isEnabled()
-    go_on.set()
-    qtbot.waitUntil(lambda: session.jobs.current(SLOT) is None)
+    qtbot.waitUntil(lambda: session.jobs.current(SLOT) is None, timeout=1_000)
+    assert children[0].poll() is not None
     QApplication.processEvents()
     assert dock.button.text() == "Map"
     assert session.active.layouts == {}
+
+
+def test_closing_the_window_ends_the_maps_process(dock, session, viewer, qtbot, children):
+    run(session)
+    qtbot.mouseClick(dock.button, LEFT)
+    qtbot.waitUntil(lambda: bool(children), timeout=20_000)
+    viewer.close()
+    qtbot.waitUntil(lambda: children[0].poll() is not None)
 
 
 # ---- keeping it

@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from napari.components import ViewerModel
+from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
 
 from napari_cellama.core.labels import same_labels
@@ -25,11 +26,13 @@ from napari_cellama.errors import UserError
 from napari_cellama.ui.actions import BY_ID, perform, selected_clusters
 from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.layers import show
+from napari_cellama.ui.layouts import Layout
 from napari_cellama.ui.painting import paint
 from napari_cellama.ui.selection import HOWS
 from napari_cellama.ui.tissue import Coloring, Tissue
 from napari_cellama.ui.widgets.cluster_model import Column
 from napari_cellama.ui.widgets.clusters import ClustersDock
+from napari_cellama.ui.widgets.embedding import EmbeddingDock
 
 N = 60
 NUMBERS = st.integers(0, 10_000)
@@ -73,7 +76,15 @@ class Hands(RuleBasedStateMachine):
         self.session.show_clusters("celltype")
         self.host = QWidget()
         self.dock = ClustersDock(self.viewer)
-        QVBoxLayout(self.host).addWidget(self.dock)
+        self.map = EmbeddingDock(self.viewer)
+        column = QVBoxLayout(self.host)
+        for dock in (self.dock, self.map):
+            column.addWidget(dock)
+        self.places = places = np.random.default_rng(1).normal(size=(N, 2)).astype(np.float32)
+        places[5] = np.nan
+        self.tissue.snapshot.uns["cellama"] = {"runs": {"run": {}}}
+        self.tissue.layouts["X_run_umap"] = Layout("run", "X_run_umap", places, 0)
+        self.map.refresh()
         self.states, self.now = [self.tissue.state], 0
 
     def teardown(self) -> None:
@@ -82,6 +93,7 @@ class Hands(RuleBasedStateMachine):
         assert same_state(self.tissue.state, self.states[0])
         self.session.close()
         self.host.deleteLater()
+        QApplication.sendPostedEvents(self.host, QEvent.Type.DeferredDelete.value)
         QApplication.processEvents()
 
     def do(self, act) -> None:
@@ -219,6 +231,16 @@ class Hands(RuleBasedStateMachine):
         painted = paint(tissue, tissue.coloring, tissue.selection, hidden=tissue.hidden)
         np.testing.assert_allclose(self.layer.face_color, painted.rgba, atol=1e-6)
         assert layers_of(self.viewer).legend_of(tissue) == painted.legend
+
+    @invariant()
+    def the_map_has_the_tissues_colors(self):
+        placed = np.delete(np.arange(N), 5)
+        data = self.map.canvas._markers._data  # what goes to the GPU, the selected ones last
+        order = np.lexsort(data["a_position"][:, :2].T)
+        expected = placed[np.lexsort(self.places[placed].T)]
+        np.testing.assert_array_equal(data["a_position"][order, :2], self.places[expected])
+        drawn = data["a_bg_color"][order]
+        np.testing.assert_allclose(drawn, self.layer.face_color[expected], atol=1e-6)
 
     @invariant()
     def the_table_shows_the_clusters(self):

@@ -121,10 +121,13 @@ def borders(contacts: Contacts, names: list[str], chosen: list[int]) -> pd.DataF
     pandas.DataFrame
         A row for each other cluster with cells, the one most above chance first: ``cluster``,
         ``contacts``, ``share`` (of the contacts with other clusters, 0 to 1), ``log2_ratio`` (of
-        contacts to those expected, one added to both), ``z_score``.
+        the contacts to those there would be if the contacts with other clusters were spread over
+        them by their sizes, one added to both), ``z_score`` (squidpy's, against all contacts, so
+        that clusters which keep together have negative ones).
     """
     merged = contacts.merged(chosen)
-    counts, expected = merged.counts[0, 1:], merged.expected()[0, 1:]
+    counts = merged.counts[0, 1:]
+    expected = counts.sum() * merged.sizes[1:] / max(1.0, merged.sizes[1:].sum())
     others = [name for i, name in enumerate(names) if i not in chosen]
     table = pd.DataFrame(
         {

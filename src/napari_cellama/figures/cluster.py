@@ -100,7 +100,7 @@ def ordered_kinds(values: pd.Series) -> list[str]:
 def borders_figure(
     borders: pd.DataFrame, colors: Mapping[str, str], look: Look | None = None
 ) -> Figure:
-    """Draw by how much the contacts with other clusters exceed chance, as bars with the contacts.
+    """Draw which clusters are bordered on more than their sizes let expect, with the contacts.
 
     Parameters
     ----------

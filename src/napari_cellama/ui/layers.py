@@ -193,7 +193,7 @@ class TissueLayers:
     def colors_of(self, tissue: Tissue, cells: np.ndarray) -> np.ndarray:
         """Return (len(cells), 4) float32 RGBA: the colours that shown cells have on the canvas.
 
-        ``cells`` have positions; the selection is respected.
+        ``cells`` have positions; the selection and hidden cells are respected.
         """
         shown = self._shown[tissue.id]
         rows = cells
@@ -201,7 +201,7 @@ class TissueLayers:
             rows = np.searchsorted(shown.placement.cells, cells)
         shading = Shading(shown.shading.index[rows], shown.shading.table, shown.shading.legend)
         chosen = tissue.selection[cells] if tissue.selection.any() else None
-        return shading.rgba(chosen, all_faded=chosen is not None)
+        return shading.rgba(chosen, tissue.hidden[cells], all_faded=chosen is not None)
 
     def legend_of(self, tissue: Tissue) -> Legend | None:
         """Return what the colours of a tissue's cells mean, if they are shown."""

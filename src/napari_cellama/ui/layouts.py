@@ -14,7 +14,7 @@ from psygnal import Signal
 from napari_cellama.core.context import niche_representation
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.search import SearchSpace
-from napari_cellama.core.umap import laying_out
+from napari_cellama.core.umap_process import laying_out_apart
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import Recipe
 from napari_cellama.ui.workers import Job
@@ -120,15 +120,8 @@ class Layouts:
         def events(token: CancelToken) -> Iterator[Any]:
             start = time.perf_counter()
             features, seed = embedding_of(snapshot, run, result, of, token)
-            steps = laying_out(features, seed=seed, cancel=token)
-            while True:
-                token.check()
-                try:
-                    yield next(steps)
-                except StopIteration as end:
-                    took = time.perf_counter() - start
-                    yield Layout(run, slot_of(run, of), end.value, seed, took)
-                    return
+            places = yield from laying_out_apart(features, seed=seed, cancel=token)
+            yield Layout(run, slot_of(run, of), places, seed, time.perf_counter() - start)
 
         def on_event(job: Job, event: Any) -> None:
             if not isinstance(event, Layout):

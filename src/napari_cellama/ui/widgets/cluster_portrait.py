@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +9,6 @@ import pandas as pd
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_cellama.errors import UserError
-from napari_cellama.figures import (
-    borders_figure,
-    certainty_figure,
-    enrichment_figure,
-    ordered_kinds,
-)
 from napari_cellama.ui import format as fmt
 from napari_cellama.ui.actions import selected_clusters
 from napari_cellama.ui.attach import session_of
@@ -25,6 +18,12 @@ from napari_cellama.ui.widgets.exhibit import Exhibit, Say
 from napari_cellama.ui.widgets.inquiry import Inquiry
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.picture import Picture
+from napari_cellama.ui.widgets.portrait_groups import (
+    show_around,
+    show_borders,
+    show_certainty,
+    show_markers,
+)
 from napari_cellama.ui.widgets.small_table import SmallTable
 from napari_cellama.ui.workers import Failed
 
@@ -38,14 +37,13 @@ _NO_CLUSTERS = (
     "the Clusters dock."
 )
 _NO_CLUSTER = "Click a cluster, on the tissue or in the Clusters dock, to see what it is."
-#: How many markers and sections are named.
-_N_MARKERS, _N_SECTIONS = 30, 4
+#: How many sections are named.
+_N_SECTIONS = 4
 _HEADERS = (
     ("Gene", "Click a gene to colour the tissue by it."),
     ("log2 FC", "log2 of the mean's ratio to that in the other clusters."),
     ("In", "Share of the cluster's cells that express the gene."),
     ("Rest", "Share of the other clusters' cells that express the gene."),
-    ("Score", "scanpy's score: the t statistic against the other clusters' cells."),
 )
 
 
@@ -140,7 +138,7 @@ class ClusterPortrait(QWidget):
             self._inquiry.drop()
             self._show(told)
             return
-        self._wait(_names(labels.names, chosen), "Looking at its cells…")
+        self._wait(fmt.joined(labels.key, _names(labels.names, chosen)), "Looking at its cells…")
         self._inquiry.ask(self._portraits.question(tissue, labels, chosen))
 
     def _why_not(self, chosen: tuple[int, ...]) -> str:
@@ -172,93 +170,18 @@ class ClusterPortrait(QWidget):
         self.told = told
         portrait = told.portrait
         tissue = self._session.active
-        self.title.setText(_names(told.names, selected_clusters(self._session)))
+        chosen = selected_clusters(self._session)
+        self.title.setText(fmt.joined(told.key, _names(told.names, chosen)))
         self.title.show()
         share = f"{portrait.share:.1%} of the cells with a label"
         place = where_text(portrait.places, portrait.n_sections, tissue.units)
         self.where.setText(fmt.joined(fmt.count(portrait.n_cells, "cell"), share) + "\n" + place)
         self.empty.hide()
         self.shown.show()
-        self._show_around(told)
-        self._show_markers(told)
-        self._show_borders(told)
-        self._show_certainty(told)
-
-    def _show_around(self, told: Told) -> None:
-        around = told.around
-        marked = [told.names[i] for i in told.portrait.chosen]
-        enrichment, counts = around.enrichment, around.counts
-        kind = f"of each {around.of}" if around.of else "of each cluster (there are no cell types)"
-        self.around_group.tell(
-            f"Neighbours {kind} against all clusters' neighbours; the picked column is framed, "
-            "its neighbours are counted at the right.",
-            around.table(),
-            f"{told.key}_surroundings",
-        )
-        order = ordered_kinds(enrichment.loc[marked].mean(axis=0))
-
-        def tip(column: int, row: int) -> str:
-            if not (0 <= row < len(order) and 0 <= column < len(enrichment)):
-                return ""
-            cluster, name = enrichment.index[column], order[row]
-            value, number = enrichment.loc[cluster, name], counts.loc[cluster, name]
-            return f"{name} around {cluster}: log2 {value:+.2f}, {fmt.count(number, 'neighbour')}"
-
-        self.around_group.shown.show_figure(
-            lambda look: enrichment_figure(enrichment, counts, marked, look), tip
-        )
-
-    def _show_markers(self, told: Told) -> None:
-        table = told.portrait.markers
-        best = table[table["log2_fold_change"] > 0].head(_N_MARKERS)
-        rows = [
-            [
-                (gene, math.nan),
-                (f"{change:.2f}", change),
-                (f"{inside:.0%}", inside),
-                (f"{rest:.0%}", rest),
-                (f"{score:.1f}", score),
-            ]
-            for gene, score, change, inside, rest in best.iloc[:, :5].itertuples(index=False)
-        ]
-        tips = [f"{gene}: adjusted p = {p:.2g}" for gene, p in best[["gene", "p_adjusted"]].values]
-        self.markers.show_rows(rows, tips)
-        remark = "Against the other clusters' cells; click a gene to paint it."
-        self.markers_group.tell(
-            told.portrait.why_no_markers or remark, table, f"{told.key}_markers"
-        )
-
-    def _show_borders(self, told: Told) -> None:
-        table = told.portrait.borders
-        colors = dict(zip(told.names, told.colors, strict=True))
-        remark = "Contacts in the spatial graph against chance; their number at the right."
-        nothing = "There is no other cluster."
-        name = f"{told.key}_borders"
-        self.borders_group.tell(remark if len(table) else nothing, table, name)
-        if not len(table):
-            return
-
-        def tip(column: int, row: int) -> str:
-            if not 0 <= row < len(table):
-                return ""
-            found = table.iloc[row]
-            text = fmt.count(found["contacts"], "contact")
-            return f"{found['cluster']}: {text}, {found['share']:.0%}, z = {found['z_score']:.1f}"
-
-        draw = lambda look: borders_figure(table, colors, look)  # noqa: E731
-        self.borders_group.shown.show_figure(draw, tip)
-
-    def _show_certainty(self, told: Told) -> None:
-        portrait = told.portrait
-        table, name = portrait.certainty, told.certainty
-        mean, rest = portrait.mean_certainty, portrait.mean_certainty_rest
-        remark = f"{name}: {mean:.2f} on average; the rest {rest:.2f}."
-        nothing = "No run has said how certain these cells' niches are."
-        self.certainty_group.tell(remark if len(table) else nothing, table, f"{told.key}_certainty")
-        if len(table):
-            color = told.colors[portrait.chosen[0]]
-            draw = lambda look: certainty_figure(table, color, look)  # noqa: E731
-            self.certainty_group.shown.show_figure(draw)
+        show_around(self.around_group, told)
+        show_markers(self.markers_group, told)
+        show_borders(self.borders_group, told)
+        show_certainty(self.certainty_group, told)
 
 
 def where_text(places: pd.DataFrame, n_sections: int, units: str) -> str:

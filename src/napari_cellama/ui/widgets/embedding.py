@@ -133,7 +133,7 @@ class EmbeddingDock(QWidget):
     def _on_button(self) -> None:
         if self._session.jobs.current(SLOT) is not None:
             self._layouts.cancel()
-            self._say("It stops after this step.")
+            self._say("Stopping…")
         else:
             try:
                 self._layouts.make(self._of)
@@ -142,18 +142,19 @@ class EmbeddingDock(QWidget):
         self._refresh_button()
 
     def _on_clicked(self, point: int | None) -> None:
-        if point is not None and self._shown is not None:
+        if self._is_seen(point):
             self._session.pick_cell(int(self._cells[point]))
 
     def _on_lasso(self, inside: np.ndarray, way: str) -> None:
         tissue = self._session.active
         mask = np.zeros(tissue.n_obs, bool)
         mask[self._cells[inside]] = True
+        mask &= ~tissue.hidden
         self._session.select(tissue.selection & ~mask if way == "subtract" else mask)
 
     def _on_hovered(self, point: int | None) -> None:
         tissue = self._session.active
-        if point is None or self._shown is None:
+        if not self._is_seen(point):
             self._say(self._summary())
             return
         cell = int(self._cells[point])
@@ -163,6 +164,12 @@ class EmbeddingDock(QWidget):
             if key in tissue.labels and tissue.labels[key].codes[cell] >= 0:
                 parts.append(tissue.labels[key].names[tissue.labels[key].codes[cell]])
         self._say(fmt.joined(*dict.fromkeys(parts)))
+
+    def _is_seen(self, point: int | None) -> bool:
+        """Whether there is a point and its cell is not hidden."""
+        if point is None or self._shown is None:
+            return False
+        return not self._session.active.hidden[self._cells[point]]
 
     @property
     def _of(self) -> Any:
