@@ -229,11 +229,18 @@ def test_nothing_is_cut_at_the_narrowest(typed, viewer, session, qtbot):
     for group in typed.groups:
         group.fold.expand(animate=False)
     QApplication.processEvents()
-    pick(qtbot, typed, session, 1)
+    qtbot.wait(300)
     area = typed.parent().parent()
+    bar = area.verticalScrollBar()
+    bar.setValue(bar.maximum())
+    session.color_by(Coloring("obs", "celltype"))
+    session.select(session.clusters.mask(1))
+    qtbot.wait(400)
+    told(qtbot, typed, session.clusters.names[1])
+    qtbot.wait(300)
     picture = typed.around_group.shown
     bottom = picture.mapTo(typed, QPoint(0, picture.height())).y()
-    qtbot.waitUntil(lambda: typed.around_group.save_button.mapTo(typed, QPoint(0, 0)).y() >= bottom)
+    assert typed.around_group.save_button.mapTo(typed, QPoint(0, 0)).y() >= bottom
     assert area.horizontalScrollBar().maximum() == 0
     assert typed.minimumSizeHint().width() <= 330
 

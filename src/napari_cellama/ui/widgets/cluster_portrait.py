@@ -182,6 +182,11 @@ class ClusterPortrait(QWidget):
         show_markers(self.markers_group, told)
         show_borders(self.borders_group, told)
         show_certainty(self.certainty_group, told)
+        for group in self.groups:
+            group.settle()
+        for layout in (self.shown.layout(), self.layout()):
+            layout.invalidate()
+            layout.activate()
 
 
 def where_text(places: pd.DataFrame, n_sections: int, units: str) -> str:

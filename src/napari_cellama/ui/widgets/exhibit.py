@@ -78,6 +78,12 @@ class Exhibit(QWidget):
         self.copy_button.setVisible(len(table) > 0)
         self.save_button.setVisible(len(table) > 0 and isinstance(self.shown, Picture))
 
+    def settle(self) -> None:
+        """Take the room that the figure needs, which was drawn while the group was not seen."""
+        for layout in (self.shown.parentWidget().layout(), self.fold.layout(), self.layout()):
+            layout.invalidate()
+            layout.activate()
+
     def copy(self) -> None:
         """Put the numbers on the clipboard as CSV."""
         QGuiApplication.clipboard().setText(self._table.to_csv(index=False))
