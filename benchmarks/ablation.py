@@ -40,7 +40,9 @@ class Row(NamedTuple):
     n_components: int = DEFAULT.n_components
     n_hops: int = DEFAULT.n_hops
     n_directions: int | None = DEFAULT.n_directions  # None: the components as they are
-    kernel: str = "even"
+    kernel: str = "even"  # or "gaussian", or "adaptive": as wide as each cell's neighbourhood
+    scales: tuple[int, ...] = ()  # niche spaces of so many neighbours side by side
+    refined: bool = False  # each cell gets the niche that most of its neighbours have
     clustering: Method = DEFAULT.clustering
     n_runs: int = DEFAULT.n_runs
 
@@ -82,10 +84,14 @@ ROWS = {
     "1 hop": Row(n_hops=1),
     "3 hops": Row(n_hops=3),
     "nearer neighbours count more": Row(kernel="gaussian"),
+    "nearer neighbours count more, adaptive": Row(kernel="adaptive"),
+    "several scales: 10 and 20 neighbours": Row(scales=(10, 20)),
+    "several scales: 10, 20 and 40 neighbours": Row(scales=(10, 20, 40)),
     # Clustering.
     "one k-means": Row(n_runs=1),
     "10 runs vote": Row(n_runs=10),
     "30 runs vote": Row(n_runs=30),
+    "labels refined by the neighbours' majority": Row(refined=True),
     "Gaussian mixture": Row(clustering="gmm"),
     "Leiden": Row(clustering="leiden"),
 }
@@ -143,13 +149,20 @@ class Material:
         if row.kernel == "even":
             return result.connectivities
         distances = result.distances.tocsr().copy()
-        typical = np.median(distances.data)
-        distances.data = np.exp(-0.5 * (distances.data / typical) ** 2)
+        if row.kernel == "gaussian":
+            reach = np.median(distances.data)
+        else:
+            farthest = distances.max(axis=1).toarray().ravel()
+            reach = np.repeat(farthest / 2, np.diff(distances.indptr))
+        distances.data = np.exp(-0.5 * (distances.data / reach) ** 2)
         return distances
 
 
 def space(material: Material, row: Row) -> np.ndarray:
     """Return the row's niche space, without the cells that have none."""
+    if row.scales:
+        near = [row._replace(n_neighbors=number, scales=()) for number in row.scales]
+        return np.hstack([space(material, each) for each in near])
     views, graph = [material.view(name) for name in row.views], material.graph(row)
     if row.n_directions is not None and row.kernel == "even":
         found = niche_representation(views, graph, row.n_components, row.n_hops, row.n_directions)
@@ -177,10 +190,11 @@ def score(material: Material, row: Row, seeds: int) -> list[float]:
     kept = np.all([material.view(name).index >= 0 for name in row.views], axis=0)
     region = material.region[kept]
     n = len(set(material.region))
-    return [
-        agreement(region, cluster(features, row.clustering, n, seed, row.n_runs).codes)
-        for seed in range(seeds)
-    ]
+    found = [cluster(features, row.clustering, n, seed, row.n_runs).codes for seed in range(seeds)]
+    if row.refined:
+        graph = weighted(material.graph(row)[kept][:, kept])
+        found = [(graph @ np.eye(n, dtype=np.float32)[codes]).argmax(axis=1) for codes in found]
+    return [agreement(region, codes) for codes in found]
 
 
 def leave_one_out(table: dict[str, list[float]], names: list[str], say: Callable) -> None:
