@@ -132,7 +132,7 @@ def vote(runs: Sequence[np.ndarray], n_clusters: int) -> Grouping:
     Returns
     -------
     Grouping
-        The reference run's groups where the vote would leave a group without cells.
+        The reference run's groups where the vote would leave a group with one cell or none.
     """
     agreement = np.zeros((len(runs), len(runs)))
     step = -(-len(runs[0]) // _COMPARED)
@@ -145,17 +145,22 @@ def vote(runs: Sequence[np.ndarray], n_clusters: int) -> Grouping:
     for _ in range(_ROUNDS):
         names = [_matched(run, reference, n_clusters) for run in some]
         winner = _count(some, names, n_clusters).argmax(axis=1)
-        if len(np.unique(winner)) < n_clusters:
+        if _smallest(winner, n_clusters) < 2:
             winner = reference
         if (winner == reference).all():
             break
         reference = winner
     votes = _count(runs, names, n_clusters)
     winner = votes.argmax(axis=1)
-    if len(np.unique(winner)) < n_clusters:
+    if _smallest(winner, n_clusters) < 2:
         winner = reference if step == 1 else _matched(first[::step], reference, n_clusters)[first]
     share = votes[np.arange(len(winner)), winner] / np.float32(len(runs))
     return Grouping(winner.astype(np.int64), share.astype(np.float32))
+
+
+def _smallest(codes: np.ndarray, n_clusters: int) -> int:
+    """Return how many cells the smallest group has."""
+    return int(np.bincount(codes, minlength=n_clusters).min())
 
 
 def _matched(run: np.ndarray, reference: np.ndarray, n_clusters: int) -> np.ndarray:
