@@ -115,7 +115,7 @@ def test_the_outline_is_seen_while_it_is_drawn(viewer, session, tissue, window, 
     seen = []
     marks.events.outline.connect(lambda: seen.append(marks.outline))
     window.drag(around(window, layer, block((2, 3), (2, 3))))
-    assert max(map(len, seen)) == 4
+    assert max(len(set(outline)) for outline in seen) == 4  # a corner may be said twice
     assert seen[-1] == ()
 
 
