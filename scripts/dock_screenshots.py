@@ -12,7 +12,9 @@ code is 1 if there is such a fault or the canvas has less than 46% of the width 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from itertools import combinations
@@ -217,11 +219,14 @@ def main() -> int:
     nc.run(adata, cell_type_key="celltype", n_clusters=11, progress=False)
     places = last_of(laying_out(adata.obsm["X_niche"]))
     put_layout(adata, "niche", "X_niche_umap", places, 0)
-    well = [
-        session_photos(adata, theme, width, args.folder)
-        for theme in args.themes
-        for width in args.widths
-    ]
+    with tempfile.TemporaryDirectory() as state:
+        # Nothing of these windows is to be offered to the user as lost work.
+        os.environ["NAPARI_CELLAMA_STATE"] = state
+        well = [
+            session_photos(adata, theme, width, args.folder)
+            for theme in args.themes
+            for width in args.widths
+        ]
     return 0 if all(well) else 1
 
 
