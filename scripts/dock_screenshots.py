@@ -35,7 +35,7 @@ from qtpy.QtWidgets import (
 )
 
 import napari_cellama as nc
-from napari_cellama.api import last_of
+from napari_cellama.core.events import last_of
 from napari_cellama.core.umap import laying_out, put_layout
 from napari_cellama.ui.attach import session_of
 from napari_cellama.ui.launch import open_docks

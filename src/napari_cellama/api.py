@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_cellama.core.events import CancelToken, Event, Finished, Notice, Partial, Progress
+from napari_cellama.core.events import (
+    CancelToken,
+    Event,
+    Finished,
+    Notice,
+    Partial,
+    Progress,
+    last_of,
+)
 from napari_cellama.errors import UserError, unknown_name
 from napari_cellama.recipe import Recipe
 
@@ -23,8 +31,6 @@ if TYPE_CHECKING:
     from napari_cellama.core.model_process import ModelProcess
     from napari_cellama.core.result import NicheResult
     from napari_cellama.core.search import Of
-
-T = TypeVar("T")
 
 
 def run(
@@ -405,15 +411,6 @@ def plot_overview(
     if path is not None:
         save_figure(figure, path)
     return figure
-
-
-def last_of(steps: Generator[Any, None, T]) -> T:
-    """Let steps go through, and return what they end with."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
 
 
 def _ownership_notices(adata: AnnData) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import block_diag
 
-from napari_cellama.core.events import CancelToken
+from napari_cellama.core.events import CancelToken, last_of
 from napari_cellama.core.graph import row_normalized
 from napari_cellama.core.result import View
 
@@ -29,12 +29,7 @@ def niche_representation(
     cancel: CancelToken | None = None,
 ) -> np.ndarray:
     """Place every cell in niche space; see :func:`placing`, which tells how far it is."""
-    steps = placing(views, connectivities, n_components, n_hops, n_directions, cancel)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    return last_of(placing(views, connectivities, n_components, n_hops, n_directions, cancel))
 
 
 def placing(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from napari_cellama.errors import Cancelled
 
 if TYPE_CHECKING:
     from napari_cellama.core.result import NicheResult
+
+T = TypeVar("T")
 
 #: What is done, as users read it: the stages of a run, and those of quality control.
 Stage = Literal[
@@ -104,3 +107,12 @@ class CancelToken:
         """Raise :class:`~napari_cellama.errors.Cancelled` if the run should stop."""
         if self._event.is_set():
             raise Cancelled
+
+
+def last_of(steps: Generator[Any, None, T]) -> T:
+    """Let steps go through, and return what they end with."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value

@@ -13,7 +13,7 @@ import pandas as pd
 from napari_cellama.core.clustering import choose_n_clusters
 from napari_cellama.core.consensus import FIRST_LOOK
 from napari_cellama.core.describe import neighbor_enrichment
-from napari_cellama.core.events import Partial
+from napari_cellama.core.events import Partial, last_of
 from napari_cellama.core.fidelity import Fidelity
 from napari_cellama.core.finding import Finder, number_asked
 from napari_cellama.core.matching import names_of_before, without_gaps
@@ -43,12 +43,7 @@ class Pictures:
 
     def place(self, views: tuple[View, ...]) -> np.ndarray:
         """Return the cells' places in niche space."""
-        steps = self._finder.place(views)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                return end.value
+        return last_of(self._finder.place(views))
 
     def number(self, space: np.ndarray) -> int:
         """Return how many niches pictures have: chosen once, quickly, if it is not given."""

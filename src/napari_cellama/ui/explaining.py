@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_cellama.core.events import CancelToken
+from napari_cellama.core.events import CancelToken, last_of
 from napari_cellama.core.explain import Explained, explaining, take_apart
 from napari_cellama.core.search import similar_cells
 from napari_cellama.core.slots import UNS, recipe_of
@@ -78,7 +78,7 @@ class Explainer:
         cancel
             Checked between steps.
         """
-        from napari_cellama.api import NamedEncoder, last_of
+        from napari_cellama.api import NamedEncoder
         from napari_cellama.io.embedding_cache import shared_cache
 
         recipe = _recipe(adata) if result is None else recipe_of(result)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from napari_cellama.core.events import CancelToken
+from napari_cellama.core.events import CancelToken, last_of
 from napari_cellama.core.labels import LabelSet
 from napari_cellama.core.subclusters import stored_graph
 from napari_cellama.core.understand import Portrait, Surroundings, portraying
@@ -88,11 +88,8 @@ class Portraits:
                 cancel=token,
             )
             surroundings = next(steps)
-            try:
-                next(steps)
-            except StopIteration as end:
-                named = labels.key, labels.names, labels.colors
-                told = Told(*named, surroundings, end.value, certainty)
+            named = labels.key, labels.names, labels.colors
+            told = Told(*named, surroundings, last_of(steps), certainty)
             known.told[chosen] = told
             return told
 
