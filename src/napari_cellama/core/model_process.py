@@ -299,11 +299,14 @@ def model_environment() -> dict[str, str]:
     OpenMP's threads wait for each other by spinning unless told otherwise. As soon as another
     program wants one of the cores (a window that draws is enough), that makes torch 5 to 15
     times slower. And glibc's allocator gives each batch's memory back to the system and asks for
-    it again, a page at a time, unless it is told to keep it. Whoever sets these keeps what they
-    set.
+    it again, a page at a time, unless it is told to keep it. oneDNN keeps compiled code and
+    memory for every shape of batch it has seen, a thousand by default, which came to half a
+    gigabyte; batches of one shape follow each other, so few do. Whoever sets these keeps what
+    they set.
     """
     return {
         "OMP_WAIT_POLICY": "passive",
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16",
         "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
         "MALLOC_MMAP_THRESHOLD_": str(1 << 28),
         **os.environ,
