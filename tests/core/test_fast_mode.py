@@ -57,6 +57,10 @@ def events_of(adata, recipe, encoder, **more):
     return pictures, notices, events[-1].result
 
 
+def colors_of(result):
+    return np.array(result.colors)[np.asarray(result.labels.codes)]
+
+
 # --- the run -----------------------------------------------------------------------------------
 
 
@@ -121,7 +125,9 @@ def test_exact_ends_as_it_would_without_pictures(tissue, monkeypatch) -> None:
     none, _, plain = events_of(tissue, EXACT, HashEncoder())
     assert none == []
     assert (painted.labels == plain.labels).all()
-    assert painted.colors == plain.colors
+    # Only which niche has which colour is up to what was on screen before.
+    assert sorted(painted.colors) == sorted(plain.colors)
+    assert (colors_of(painted) == colors_of(pictures[-1])).mean() > 0.8
     np.testing.assert_array_equal(painted.representation, plain.representation)
     for one, other in zip(painted.views, plain.views, strict=True):
         np.testing.assert_array_equal(one.vectors, other.vectors)

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_cellama.core.consensus import (
     FIRST_LOOK,
+    STARTS,
     Grouping,
     consensus,
     groupings,
@@ -96,6 +97,7 @@ def choose_n_clusters(
     n_most: int = 20,
     n_draws: int = 10,
     n_cells: int = 3_000,
+    n_starts: int = STARTS,
     cancel: CancelToken | None = None,
 ) -> tuple[int, pd.DataFrame]:
     """Find the largest number of groups that are found again when cells are drawn anew.
@@ -118,6 +120,8 @@ def choose_n_clusters(
         How many groupings are compared.
     n_cells
         How many cells are looked at, at most.
+    n_starts
+        Starts of each grouping's k-means, of which the best is kept.
     cancel
         Checked between fits.
 
@@ -139,7 +143,7 @@ def choose_n_clusters(
     numbers = range(2, min(n_most, n_different - 1, len(chosen) // 2) + 1)
     if not numbers:
         return 1, pd.DataFrame({"n_clusters": [1], "stability": [1.0], "error": [0.0]})
-    rows = [(k, *_stability(chosen, k, seed, n_draws, cancel)) for k in numbers]
+    rows = [(k, *_stability(chosen, k, seed, n_draws, n_starts, cancel)) for k in numbers]
     table = pd.DataFrame(rows, columns=["n_clusters", "stability", "error"])
     return largest_reliable(table), table
 
@@ -158,10 +162,15 @@ def candidates(table: pd.DataFrame) -> list[int]:
 
 
 def _stability(
-    features: np.ndarray, n_clusters: int, seed: int, n_draws: int, cancel: CancelToken | None
+    features: np.ndarray,
+    n_clusters: int,
+    seed: int,
+    n_draws: int,
+    n_starts: int,
+    cancel: CancelToken | None,
 ) -> tuple[float, float]:
     """Return how well groupings learnt from different cells agree, and its error."""
-    runs = groupings(features, n_clusters, seed, n_draws, cancel)
+    runs = groupings(features, n_clusters, seed, n_draws, cancel, n_starts)
     scores = [rand_index(one, other, n_clusters) for one, other in combinations(runs, 2)]
     return float(np.mean(scores)), float(np.std(scores) / np.sqrt(len(runs)))
 

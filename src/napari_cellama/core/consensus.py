@@ -23,7 +23,7 @@ _FEW_CELLS, _MOST_CELLS = 300, 5_000
 #: Cells by which runs are compared with each other, and groups are matched, at most.
 _COMPARED, _MATCHED = 5_000, 20_000
 #: Starts of a run's k-means, of which the best is kept.
-_STARTS = 3
+STARTS = 3
 #: Runs that give a first look.
 FIRST_LOOK = 7
 _ROUNDS = 10
@@ -92,6 +92,7 @@ def groupings(
     seed: int,
     n_runs: int,
     cancel: CancelToken | None = None,
+    n_starts: int = STARTS,
 ) -> list[np.ndarray]:
     """Return ``n_runs`` groupings of all cells, each learnt from other cells; see above."""
     from sklearn.cluster import KMeans
@@ -107,7 +108,7 @@ def groupings(
             if len(np.unique(learnt[: 50 * n_clusters], axis=0)) <= n_clusters:
                 learnt = features
             model = KMeans(
-                n_clusters, n_init=_STARTS, random_state=int(rng.integers(2**31 - 1))
+                n_clusters, n_init=n_starts, random_state=int(rng.integers(2**31 - 1))
             ).fit(learnt)
             starts = range(0, len(features), _CHUNK)
             codes = [model.predict(features[start : start + _CHUNK]) for start in starts]

@@ -49,7 +49,8 @@ class Pictures:
         """Return how many niches pictures have: chosen once, quickly, if it is not given."""
         if self._number is None:
             features, recipe = space[self._finder.kept], self._finder.recipe
-            quick = {"n_draws": _DRAWS, "n_cells": _CELLS, "cancel": self._finder.cancel}
+            quick = {"n_draws": _DRAWS, "n_cells": _CELLS, "n_starts": 1}
+            quick["cancel"] = self._finder.cancel
             self._number, _ = choose_n_clusters(features, recipe.seed, **quick)
         return self._number
 
@@ -72,7 +73,7 @@ class Pictures:
         found = finder.cluster(space[finder.kept], number, FIRST_LOOK)
         n_runs = finder.recipe.n_runs
         told = f"{_TOLD} {FIRST_LOOK} of {n_runs} runs have voted; confidence counts these alone."
-        result = finder.result(views, space, found)
+        result = self.color(finder.result(views, space, found))
         yield Partial(self._preliminary(result, number, told, "exact"))
 
     def _preliminary(self, result: NicheResult, number: int, told: str, mode: str) -> NicheResult:
@@ -94,16 +95,35 @@ class Pictures:
         self._last = replace(result, views=())
         return result
 
+    def color(self, result: NicheResult) -> NicheResult:
+        """Return a result with its niches coloured as in the last picture, where there is one.
+
+        Their names stay: those of exact embeddings must not depend on what was painted before.
+        """
+        if self._last is None:
+            return result
+        names = names_of_before(_codes(result), _codes(self._last))
+        return replace(result, colors=_colors_of(names, self._last.colors))
+
 
 def _matched(result: NicheResult, before: NicheResult, finder: Finder) -> NicheResult:
     """Return a result with the names and colours of an earlier one where niches are the same."""
-    codes = np.asarray(result.labels.codes, np.int64)
-    names = names_of_before(codes, np.asarray(before.labels.codes, np.int64))
-    more = distinct_palette(len(before.colors) + len(names))
-    unused = iter([color for color in more if color not in before.colors])
-    known = dict(enumerate(before.colors))
-    colors = tuple(known[name] if name in known else next(unused) for name in np.sort(names))
+    codes = _codes(result)
+    names = names_of_before(codes, _codes(before))
+    colors = _colors_of(np.sort(names), before.colors)
     renamed = np.append(without_gaps(names), -1)[codes]
     labels = pd.Categorical.from_codes(renamed, list(result.labels.categories))
     composition = neighbor_enrichment(labels, finder.tissue.types, finder.connectivities)
     return replace(result, labels=labels, colors=colors, composition=composition)
+
+
+def _codes(result: NicheResult) -> np.ndarray:
+    return np.asarray(result.labels.codes, np.int64)
+
+
+def _colors_of(names: np.ndarray, before: tuple[str, ...]) -> tuple[str, ...]:
+    """Return each niche's colour, by its number in the picture before; new ones get new colours."""
+    more = distinct_palette(len(before) + len(names))
+    unused = iter([color for color in more if color not in before])
+    known = dict(enumerate(before))
+    return tuple(known[name] if name in known else next(unused) for name in names.tolist())

@@ -118,8 +118,7 @@ def run(
     asked, n_found = number_asked(recipe), int(found.codes.max()) + 1
     yield from journal.tell(notices.about_clusters(asked, n_found))
     result = finder.result(refined.views, space, found)
-    if refined.fidelity is not None:
-        result = pictures.match(result)
+    result = pictures.color(result) if refined.fidelity is None else pictures.match(result)
     journal.leave()
     record |= {
         "recipe": resolved.replace(mode=refined.mode).to_json(),
