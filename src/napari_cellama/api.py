@@ -209,13 +209,17 @@ def find_niches(
 
 
 def run_events(
-    adata: AnnData, recipe: Recipe, *, cancel: CancelToken | None = None
+    adata: AnnData,
+    recipe: Recipe,
+    *,
+    cancel: CancelToken | None = None,
+    earlier: Sequence[NicheResult] = (),
 ) -> Iterator[Event]:
     """Iterate a run on the shared model process, as window, Python and command line all do.
 
     Parameters
     ----------
-    adata, recipe, cancel
+    adata, recipe, cancel, earlier
         As for :func:`napari_cellama.core.pipeline.run`.
 
     Yields
@@ -227,8 +231,8 @@ def run_events(
     from napari_cellama.io.embedding_cache import shared_cache
 
     encoder = NamedEncoder(recipe.model, recipe.device, recipe.dtype)
-    cache = shared_cache()
-    yield from pipeline.run(adata, recipe, encoder=encoder, cache=cache, cancel=cancel)
+    options = {"encoder": encoder, "cache": shared_cache(), "cancel": cancel, "earlier": earlier}
+    yield from pipeline.run(adata, recipe, **options)
 
 
 class NamedEncoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -185,6 +186,40 @@ def test_what_is_cached_is_painted_at_once(tissue, tmp_path) -> None:
         np.testing.assert_array_equal(one.vectors, other.vectors)
 
 
+@pytest.mark.parametrize("change", [{"n_neighbors": 12}, {"n_clusters": 4}, {"n_hops": 1}])
+def test_what_was_predicted_before_is_not_predicted_again(tissue, change) -> None:
+    _, _, first = events_of(tissue, FAST, HashEncoder())
+    recipe, encoder = FAST.replace(**change), HashEncoder()
+    pictures, _, again = events_of(tissue, recipe, encoder, earlier=(first,))
+    assert encoder.embedded == []
+    assert len(pictures) == 1
+    assert again.views[0].vectors is first.views[0].vectors
+    fresh = events_of(tissue, recipe, HashEncoder())[2]
+    assert (again.labels == fresh.labels).all()
+    assert again.fidelity == fresh.fidelity
+    np.testing.assert_array_equal(again.confidence, fresh.confidence)
+    third = events_of(tissue, FAST, encoder, earlier=(again,))[2]
+    assert encoder.embedded == []
+    assert (third.labels == first.labels).all()
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"n_landmarks": 100}, {"n_top_genes": 5}, {"mode": "exact"}]
+)
+def test_other_predictions_are_made_anew(tissue, change) -> None:
+    _, _, first = events_of(tissue, FAST, HashEncoder())
+    encoder = HashEncoder()
+    events_of(tissue, FAST.replace(**change), encoder, earlier=(first,))
+    assert encoder.embedded
+
+
+def test_a_picture_on_the_way_gives_no_predictions(tissue) -> None:
+    pictures, _, _ = events_of(tissue, FAST, HashEncoder())
+    encoder = HashEncoder()
+    events_of(tissue, FAST, encoder, earlier=pictures)
+    assert encoder.embedded
+
+
 def test_a_poor_prediction_says_so_and_names_exact(tissue) -> None:
     _, notices, result = events_of(tissue, FAST, Noise())
     assert result.fidelity.verdict == "poor"
@@ -232,10 +267,13 @@ def test_cancel_during_refinement_stops_at_once(tissue) -> None:
 
 def test_pictures_keep_names_and_colours(tissue) -> None:
     pictures, _, result = events_of(tissue, FAST, HashEncoder())
-    for before, after in zip(pictures, [*pictures[1:], result], strict=True):
+    for before, after in pairwise(pictures):
         same = np.asarray(before.labels.codes) == np.asarray(after.labels.codes)
         assert same.mean() > 0.8
         assert before.colors == after.colors
+    assert (colors_of(result) == colors_of(pictures[-1])).mean() > 0.8
+    sizes = result.labels.value_counts()
+    assert sizes.is_monotonic_decreasing
     truth = pd.crosstab(tissue.obs["region"], result.labels)
     assert (truth.max(axis=1) / truth.sum(axis=1) > 0.8).all()
 

@@ -117,7 +117,7 @@ class Script:
         self.error = None
         monkeypatch.setattr("napari_cellama.api.run_events", self)
 
-    def __call__(self, adata, recipe, *, cancel=None):
+    def __call__(self, adata, recipe, *, cancel=None, earlier=()):
         self.recipes.append(recipe)
         try:
             for step in self.steps:

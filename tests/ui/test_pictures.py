@@ -53,9 +53,9 @@ def gate(monkeypatch):
     monkeypatch.setattr(Gated, "open", threading.Event())
     recipes = []
 
-    def run_events(adata, recipe, *, cancel=None):
+    def run_events(adata, recipe, *, cancel=None, earlier=()):
         recipes.append(recipe)
-        return pipeline.run(adata, recipe, encoder=Gated(), cancel=cancel)
+        return pipeline.run(adata, recipe, encoder=Gated(), cancel=cancel, earlier=earlier)
 
     monkeypatch.setattr("napari_cellama.api.run_events", run_events)
     yield recipes
@@ -151,8 +151,23 @@ def test_repainting_leaves_what_the_user_looks_at(dock, session, gate, qtbot):
     assert tissue.coloring == Coloring("gene", "CD3E")
     assert np.array_equal(tissue.selection, first.mask(1))
     assert session.clusters is not first
-    assert session.clusters.colors == first.colors
+    assert sorted(session.clusters.colors) == sorted(first.colors)
     assert session.clusters.names == first.names
+
+
+def test_another_neighbourhood_embeds_nothing(dock, session, gate, qtbot):
+    start(dock, qtbot)
+    tissue = session.active
+    qtbot.waitUntil(lambda: session.running is None and "niche" in tissue.results, timeout=30_000)
+    first = tissue.results["niche"]
+    Gated.gate = 0  # whatever is embedded now waits for ever
+    dock.form.set_recipe(dock.form.recipe().replace(n_neighbors=12))
+    start(dock, qtbot)
+    qtbot.waitUntil(lambda: session.running is None, timeout=30_000)
+    second = tissue.results["niche"]
+    assert second.views[0].vectors is first.views[0].vectors
+    assert (second.connectivities.getnnz(axis=1) == 12).all()
+    assert (second.labels != first.labels).any()
 
 
 def test_a_picture_of_a_run_that_was_replaced_is_dropped(
@@ -163,7 +178,7 @@ def test_a_picture_of_a_run_that_was_replaced_is_dropped(
 
     late, ready = threading.Event(), threading.Event()
 
-    def run_events(adata, recipe, *, cancel=None):
+    def run_events(adata, recipe, *, cancel=None, earlier=()):
         fidelity = Fidelity(0.9, 0.9, 0.9, 0.9, 100, 200, 700)
         if recipe.seed == 1:
             ready.set()

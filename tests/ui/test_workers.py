@@ -202,7 +202,7 @@ def run_events(monkeypatch):
 
     def put(generator):
         monkeypatch.setattr(
-            api, "run_events", lambda adata, recipe, cancel: generator(cancel), raising=False
+            api, "run_events", lambda adata, recipe, cancel, earlier: generator(cancel)
         )
 
     return put

@@ -75,6 +75,39 @@ class Fidelity:
         return {**asdict(self), "verdict": self.verdict}
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """What is known exactly and was foretold as if it were not: how true a prediction is.
+
+    Attributes
+    ----------
+    cells
+        (m,) int64: landmarks that chance drew.
+    exact, predicted
+        The same views of these cells alone.
+    r2, cosine, n_exact, n_predicted
+        As :class:`Fidelity` has them.
+    """
+
+    cells: np.ndarray
+    exact: tuple[View, ...]
+    predicted: tuple[View, ...]
+    r2: float
+    cosine: float
+    n_exact: int
+    n_predicted: int
+
+    def fidelity(self, neighbors: NeighborIndex, recipe: Recipe, n_clusters: int) -> Fidelity:
+        """Return how far niches that are found so can be trusted; see :func:`niche_agreement`."""
+        number = min(n_clusters, len(self.cells) // 2)
+        agreement = niche_agreement(
+            self.exact, self.predicted, neighbors, self.cells, recipe, number
+        )
+        return Fidelity(
+            self.r2, self.cosine, *agreement, len(self.cells), self.n_exact, self.n_predicted
+        )
+
+
 def explained(exact: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
     """Return R² and the median centred cosine of (m, d) predicted to exact embeddings."""
     centre = exact.mean(axis=0)

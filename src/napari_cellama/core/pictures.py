@@ -14,7 +14,7 @@ from napari_cellama.core.clustering import choose_n_clusters
 from napari_cellama.core.consensus import FIRST_LOOK
 from napari_cellama.core.describe import neighbor_enrichment
 from napari_cellama.core.events import Partial, last_of
-from napari_cellama.core.fidelity import Fidelity
+from napari_cellama.core.fidelity import HeldOut
 from napari_cellama.core.finding import Finder, number_asked
 from napari_cellama.core.matching import names_of_before, without_gaps
 from napari_cellama.core.palette import distinct_palette
@@ -54,15 +54,16 @@ class Pictures:
             self._number, _ = choose_n_clusters(features, recipe.seed, **quick)
         return self._number
 
-    def paint(self, views: tuple[View, ...], space: np.ndarray, fidelity: Fidelity) -> NicheResult:
-        """Return a preliminary result on predicted embeddings."""
+    def paint(self, views: tuple[View, ...], space: np.ndarray, held_out: HeldOut) -> NicheResult:
+        """Return a preliminary result on predicted embeddings, with how true they are."""
         number = self.number(space)
+        fidelity = held_out.fidelity(self._finder.tissue.neighbors, self._finder.recipe, number)
         n_runs = min(FIRST_LOOK, self._finder.recipe.n_runs)
         found = self._finder.cluster(space[self._finder.kept], number, n_runs)
         told = f"{_TOLD} {fidelity.sentence}"
         painted = self._preliminary(self._finder.result(views, space, found), number, told, "fast")
         painted.provenance["fidelity"] = fidelity.as_dict()
-        return self.match(replace(painted, fidelity=fidelity))
+        return self.match(replace(painted, fidelity=fidelity, held_out=held_out))
 
     def first_look(self, views: tuple[View, ...], space: np.ndarray) -> Iterator[Partial]:
         """Yield what the first runs say of the niches, where the vote of all takes long."""
@@ -98,7 +99,7 @@ class Pictures:
     def color(self, result: NicheResult) -> NicheResult:
         """Return a result with its niches coloured as in the last picture, where there is one.
 
-        Their names stay: those of exact embeddings must not depend on what was painted before.
+        Their names stay: those of a result must not depend on what was painted before.
         """
         if self._last is None:
             return result

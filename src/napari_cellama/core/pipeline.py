@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from napari_cellama.core import notices
+from napari_cellama.core.earlier import predictions_of, taken_over
 from napari_cellama.core.encoder import Encoder
 from napari_cellama.core.events import CancelToken, Event, Finished, Notice, Progress, Stage
 from napari_cellama.core.finding import Finder, number_asked
@@ -23,7 +24,7 @@ from napari_cellama.core.provenance import provenance
 from napari_cellama.core.ranking import gene_ranking
 from napari_cellama.core.refinement import Refined, Refinement, Source, is_worthwhile
 from napari_cellama.core.resolve import refuse_more_niches, resolve
-from napari_cellama.core.result import View
+from napari_cellama.core.result import NicheResult, View
 from napari_cellama.core.sentences import build_views
 from napari_cellama.core.slots import fingerprint, refuse_taken
 from napari_cellama.core.tissue import NO_GENE, Tissue, n_searched, read_tissue
@@ -42,6 +43,7 @@ def run(
     encoder: Encoder,
     cache: EmbeddingCache | None = None,
     cancel: CancelToken | None = None,
+    earlier: Sequence[NicheResult] = (),
 ) -> Iterator[Event]:
     """Find niches, telling of every step.
 
@@ -57,6 +59,9 @@ def run(
         Where vectors are looked for first and kept as they are made; by default nowhere.
     cancel
         Checked between steps and batches.
+    earlier
+        Results of the same data that are still in memory: what they predicted is not predicted
+        again. They change nothing of the result.
 
     Yields
     ------
@@ -101,24 +106,28 @@ def run(
     finder = Finder(resolved, tissue, connectivities, distances, left_out, cells, journal.cancel)
     record = provenance(recipe, resolved, info, tissue, views) | {"share_cut": cut.share}
     pictures = Pictures(finder, record)
-    refined = yield from _embedded(views, finder, encoder, cache, pictures)
+    known = predictions_of(earlier, finder, record)
+    if known is not None:
+        refined = yield from taken_over(known, finder, pictures)
+    else:
+        refined = yield from _embedded(views, finder, encoder, cache, pictures)
     info = encoder.load(journal.cancel)  # what it ran on in the end
     told = [*_since(heard, encoder.notices), *cache.notices[heard_of_cache:]]
     yield from journal.tell(told + notices.about_fidelity(refined.fidelity, recipe))
 
     yield journal.enter("Context")
-    space = refined.space
-    if space is None:
+    if refined.picture is None:
         space = yield from finder.place(refined.views)
+    else:
+        space = refined.picture.representation
 
     yield journal.enter("Clustering")
-    if refined.fidelity is None:
+    if refined.picture is None:
         yield from pictures.first_look(refined.views, space)
     found, resolved, choice = finder.group(space)
     asked, n_found = number_asked(recipe), int(found.codes.max()) + 1
     yield from journal.tell(notices.about_clusters(asked, n_found))
-    result = finder.result(refined.views, space, found)
-    result = pictures.color(result) if refined.fidelity is None else pictures.match(result)
+    result = pictures.color(finder.result(refined.views, space, found))
     journal.leave()
     record |= {
         "recipe": resolved.replace(mode=refined.mode).to_json(),
@@ -135,6 +144,7 @@ def run(
             notices=tuple(journal.notices),
             provenance=record,
             fidelity=refined.fidelity,
+            held_out=None if refined.picture is None else refined.picture.held_out,
         )
     )
 

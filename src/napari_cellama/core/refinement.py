@@ -17,7 +17,7 @@ import numpy as np
 
 from napari_cellama.core.encoder import Encoder
 from napari_cellama.core.events import CancelToken, Partial, Progress
-from napari_cellama.core.fidelity import Fidelity, niche_agreement
+from napari_cellama.core.fidelity import Fidelity, HeldOut
 from napari_cellama.core.landmarks import choose_landmarks
 from napari_cellama.core.mosaic import SMALL, Foretold, Mosaic
 from napari_cellama.core.pictures import Pictures
@@ -77,28 +77,30 @@ class Refined:
     ----------
     views
         With every vector, embedded or predicted.
-    fidelity
-        How true the predicted ones are; ``None`` where there are none.
+    picture
+        The last picture, where some are predicted.
     choice
         What "auto" decided by.
-    space
-        (n, p) float32: the cells' places in niche space, where they are known already.
     """
 
     views: tuple[View, ...]
-    fidelity: Fidelity | None = None
+    picture: NicheResult | None = None
     choice: dict[str, Any] = field(default_factory=dict)
-    space: np.ndarray | None = None
+
+    @property
+    def fidelity(self) -> Fidelity | None:
+        """How true the predicted ones are; ``None`` where there are none."""
+        return None if self.picture is None else self.picture.fidelity
 
     @property
     def mode(self) -> str:
         """The mode that "auto" became, or that it all came down to."""
-        return "exact" if self.fidelity is None else "fast"
+        return "exact" if self.picture is None else "fast"
 
     @property
     def record(self) -> dict[str, Any]:
         """What provenance says of it."""
-        known = {} if self.fidelity is None else {"fidelity": self.fidelity.as_dict()}
+        known = {} if self.picture is None else {"fidelity": self.fidelity.as_dict()}
         return self.choice | known
 
 
@@ -163,7 +165,8 @@ class Refinement:
             for foretold in self._foretold:
                 foretold.fit(self._landmarks, n)
             picture = None  # the views of one picture are enough at a time
-            fidelity, picture = self._picture(n)
+            picture = self._picture(n)
+            fidelity = picture.fidelity
             yield Partial(picture)
             if self.mode == AUTO:
                 yield from self._decide()
@@ -171,7 +174,7 @@ class Refinement:
                 break
             r2 = fidelity.r2
         if self.mode == "fast" and not self._complete:
-            return Refined(picture.views, fidelity, self._choice, picture.representation)
+            return Refined(picture.views, picture, self._choice)
         yield from self._fetch_rest(n)
         return Refined(self._views(), choice=self._choice)
 
@@ -247,7 +250,7 @@ class Refinement:
             yield from self._fetch(parts)
             left = [(mosaic, rows[end:]) for (mosaic, rows), end in zip(left, ends, strict=True)]
             if not self._complete:
-                yield Partial(self._picture(n)[1])
+                yield Partial(self._picture(n))
 
     def _fetch(self, parts: list[tuple[Mosaic, np.ndarray]]) -> Generator[Progress, None, None]:
         """Embed some sentences of each of some views."""
@@ -297,30 +300,25 @@ class Refinement:
             for mosaic in self._mosaics
         )
 
-    def _picture(self, n: int) -> tuple[Fidelity, NicheResult]:
-        """Return how true the picture from ``n`` landmarks is, and the picture."""
+    def _picture(self, n: int) -> NicheResult:
+        """Return the picture from ``n`` landmarks, with how true it is."""
         views = self._views()
         space = self._pictures.place(views)
+        return self._pictures.paint(views, space, self._held_out(n))
+
+    def _held_out(self, n: int) -> HeldOut:
+        """Return what ``n`` landmarks tell of how true the predictions are."""
         cells = self._landmarks.cells[:n][self._landmarks.drawn[:n]]
-        number = min(self._pictures.number(space), len(cells) // 2)
-        measured = [foretold.measured() for foretold in self._foretold]
         foretold = iter(self._foretold)
-        exact = [mosaic.sample(cells) for mosaic in self._mosaics]
-        predicted = [
+        exact = tuple(mosaic.sample(cells) for mosaic in self._mosaics)
+        predicted = tuple(
             view if mosaic.is_small else next(foretold).left_out(cells)
             for mosaic, view in zip(self._mosaics, exact, strict=True)
-        ]
-        neighbors = self._tissue.neighbors
-        agreement = niche_agreement(exact, predicted, neighbors, cells, self._recipe, number)
-        known = sum(int(mosaic.known.sum()) for mosaic in self._mosaics)
-        fidelity = Fidelity(
-            *min(measured),
-            *agreement,
-            n_held_out=len(cells),
-            n_exact=known,
-            n_predicted=sum(len(mosaic.known) for mosaic in self._mosaics) - known,
         )
-        return fidelity, self._pictures.paint(views, space, fidelity)
+        measured = min(foretold.measured() for foretold in self._foretold)
+        known = sum(int(mosaic.known.sum()) for mosaic in self._mosaics)
+        n_predicted = sum(len(mosaic.known) for mosaic in self._mosaics) - known
+        return HeldOut(cells, exact, predicted, *measured, known, n_predicted)
 
 
 def is_worthwhile(views: tuple[View, ...], recipe: Recipe) -> bool:

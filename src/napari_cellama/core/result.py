@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from anndata import AnnData
 
-    from napari_cellama.core.fidelity import Fidelity
+    from napari_cellama.core.fidelity import Fidelity, HeldOut
 
 
 class Words(NamedTuple):
@@ -107,6 +107,8 @@ class NicheResult:
         to other data; "" where that is not checked.
     fidelity
         How true the predicted embeddings are; ``None`` where all are exact.
+    held_out
+        What that was measured on.
     """
 
     key: str
@@ -124,6 +126,7 @@ class NicheResult:
     provenance: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
     fidelity: Fidelity | None = None
+    held_out: HeldOut | None = None
 
     @property
     def n_obs(self) -> int:

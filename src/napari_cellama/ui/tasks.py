@@ -43,12 +43,12 @@ def read_matrix(session: Session, tissue: Tissue) -> Job:
 
 def run(session: Session, tissue: Tissue, recipe: Recipe) -> Job:
     """Find niches in a tissue's snapshot, without the cells that failed quality control."""
-    snapshot = to_run(tissue)
+    snapshot, earlier = to_run(tissue), tuple(tissue.results.values())
 
     def events(token: CancelToken) -> Iterator[Any]:
         from napari_cellama.api import run_events
 
-        return run_events(snapshot, recipe, cancel=token)
+        return run_events(snapshot, recipe, cancel=token, earlier=earlier)
 
     return _start_run(session, tissue, "Finding niches", events)
 
