@@ -166,6 +166,18 @@ def test_auto_is_exact_where_that_is_quick_and_fast_where_not(tissue, monkeypatc
     assert (again.labels == slow.labels).all()
 
 
+def test_auto_embeds_nothing_the_second_time(tissue, tmp_path, monkeypatch) -> None:
+    cache = CacheFolder(tmp_path, reserve=0)
+    monkeypatch.setattr(refinement, "EXACT_SECONDS", 1e-9)
+    auto = Recipe(n_clusters=3, n_landmarks=120)
+    _, _, first = events_of(tissue, auto, HashEncoder(), cache=cache)
+    encoder = HashEncoder()
+    _, _, second = events_of(tissue, auto.replace(n_neighbors=12), encoder, cache=cache)
+    assert encoder.embedded == []
+    assert first.provenance["mode_chosen"].keys() == second.provenance["mode_chosen"].keys()
+    assert second.fidelity is not None
+
+
 def test_auto_counts_what_the_cache_has(tissue, tmp_path, monkeypatch) -> None:
     cache = CacheFolder(tmp_path, reserve=0)
     events_of(tissue, EXACT, HashEncoder(), cache=cache)

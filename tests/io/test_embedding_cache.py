@@ -346,6 +346,23 @@ def test_clearing_leaves_nothing_and_harms_nobody(cache):
     assert cache.notices == []
 
 
+def test_the_rate_is_of_a_model_on_a_device_and_goes_with_its_vectors(cache):
+    cache.keep_rate(INFO, 100.0)
+    assert cache.rate(INFO) is None  # nothing was embedded
+    keep(cache, WORDS)
+    cache.keep_rate(INFO, 100.0)
+    other = CacheFolder(cache.folder)
+    assert other.rate(INFO) == 100.0
+    assert other.rate(replace(INFO, device_name="another")) is None
+    assert other.rate(replace(INFO, dtype="bfloat16")) is None
+    (path,) = cache.folder.rglob("rate.json")
+    path.write_text("[3")
+    assert other.rate(INFO) is None
+    assert found(other, WORDS) == list(range(12))
+    other.clear()
+    assert not cache.folder.exists()
+
+
 def test_clearing_touches_no_other_files(cache):
     keep(cache, WORDS)
     (cache.folder / "letter.txt").write_text("dear")

@@ -272,13 +272,17 @@ class Refinement:
             for mosaic, parts in zip(self._mosaics, self._found, strict=True)
             for row in np.setdiff1d(mosaic.wanted(), _rows_of(parts)).tolist()
         ]
-        missing = len(texts)
+        missing, info = len(texts), source.encoder.load(source.cancel)
+        if self._per_second is None:  # all landmarks were there already
+            self._per_second = source.cache.rate(info)
         if self._per_second is None and missing > _TIMED:
             start, before = time.perf_counter(), source.done - source.cached
             yield from source.fetch(texts[:: len(texts) // _TIMED])
             embedded = source.done - source.cached - before
             if embedded:
                 self._per_second = embedded / (time.perf_counter() - start)
+        if self._per_second is not None:
+            source.cache.keep_rate(info, self._per_second)
         rate = float(f"{self._per_second or np.inf:.2g}")
         self._choice = {"mode_chosen": {"sentences_missing": missing, "sentences_per_second": rate}}
         if missing / rate <= EXACT_SECONDS:

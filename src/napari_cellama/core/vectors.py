@@ -37,6 +37,14 @@ class EmbeddingCache(Protocol):
         """Keep (len(sentences), dim) float32 vectors."""
         ...
 
+    def rate(self, info: EncoderInfo) -> float | None:
+        """Return the sentences a second that :meth:`keep_rate` was told of this device last."""
+        ...
+
+    def keep_rate(self, info: EncoderInfo, per_second: float) -> None:
+        """Keep how many sentences a second this model embedded on this device."""
+        ...
+
 
 class NoCache:
     """An :class:`EmbeddingCache` that keeps nothing."""
@@ -51,6 +59,13 @@ class NoCache:
 
     def keep(self, info: EncoderInfo, sentences: Sequence[str], vectors: np.ndarray) -> None:
         """Forget them."""
+
+    def rate(self, info: EncoderInfo) -> float | None:
+        """Know none."""
+        return None
+
+    def keep_rate(self, info: EncoderInfo, per_second: float) -> None:
+        """Forget it."""
 
 
 def embed(

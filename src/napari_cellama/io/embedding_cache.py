@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -112,6 +113,29 @@ class CacheFolder:
         """Keep (n, dim) float32 vectors; where that fails, say so once and go on without."""
         self._keep(info, sentence_hashes(list(sentences)), vectors)
 
+    def rate(self, info: EncoderInfo) -> float | None:
+        """Return the sentences a second that were embedded on this device last, if known."""
+        try:
+            rates = json.loads(self._rates(info).read_text())
+            return float(rates[info.device_name])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def keep_rate(self, info: EncoderInfo, per_second: float) -> None:
+        """Keep a rate beside the vectors that were made at it; without a vector there is none."""
+        if self.limit <= 0:
+            return
+        path = self._rates(info)
+        unfinished = path.with_name(f"{path.name}-{secrets.token_hex(6)}.part")
+        try:
+            unfinished.write_text(json.dumps({info.device_name: per_second}))
+            unfinished.replace(path)
+        except OSError:  # it is only measured anew
+            _delete(unfinished)
+
+    def _rates(self, info: EncoderInfo) -> Path:
+        return self.folder / _name(info) / "rate.json"
+
     def usage(self) -> CacheUsage:
         """Return how large the cache is."""
         sizes = [size for _, size, _ in self._by_age()]
@@ -120,6 +144,8 @@ class CacheFolder:
     def clear(self) -> int:
         """Delete all that is kept, and return how many bytes that was."""
         freed = sum(size for path, size, _ in self._by_age() if _delete(path))
+        for path in self.folder.glob("*-*-*/rate.json*"):
+            _delete(path)
         for folder in [*self.folder.glob("*-*-*"), self.folder]:
             _remove_if_empty(folder)
         return freed
