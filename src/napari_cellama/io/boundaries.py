@@ -147,6 +147,8 @@ def _entries(adata: AnnData, name: str) -> list[Mapping[str, Any]]:
 
 
 def _read(adata: AnnData, entry: Mapping[str, Any]) -> Boundaries:
+    if "vertices" in entry:
+        return _inside(adata, entry)
     from napari_cellama.core.resolve import guess_library_key
 
     section, ids = str(entry.get("section", "")), str(entry.get("ids", ""))
@@ -169,3 +171,20 @@ def _read(adata: AnnData, entry: Mapping[str, Any]) -> Boundaries:
     return read_boundaries(
         Path(str(entry.get("path", ""))), names, str(entry.get("element", "")), to_spatial
     )
+
+
+def _inside(adata: AnnData, entry: Mapping[str, Any]) -> Boundaries:
+    """Return outlines that are in the AnnData itself, whichever of its cells are left."""
+    try:
+        vertices, offsets = np.asarray(entry["vertices"]), np.asarray(entry["offsets"])
+        names = np.asarray(entry["names"]).astype(str)
+        if len(names) != len(offsets) - 1:
+            raise ValueError("as many names as outlines are needed")
+        cells = CellNames(adata.obs, np.empty((adata.n_obs, 2)), np.arange(adata.n_obs))
+        rows = cells.rows(names.astype(object))
+        return Boundaries.from_rings(vertices, offsets, rows, adata.n_obs)
+    except (KeyError, ValueError, IndexError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"The cell outlines in uns['cellama']['boundaries'] are damaged: {reason}."
+        ) from None
