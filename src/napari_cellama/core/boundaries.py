@@ -113,7 +113,7 @@ class Boundaries:
         usable &= (rows >= 0) & (rows < n_obs)
         kept = np.flatnonzero(usable)
         rows = np.asarray(rows, np.int64)[kept]
-        if len(np.unique(rows)) < len(rows):
+        if np.bincount(rows, minlength=1).max() > 1:
             size = np.zeros(len(lengths))
             size[lengths > 0] = ring_areas(vertices, offsets[np.append(lengths > 0, True)])
             order = np.lexsort((size[kept], rows))

@@ -13,6 +13,7 @@ from napari_cellama.core.units import units_of
 from napari_cellama.errors import UserError, unknown_name
 from napari_cellama.io.boundary_files import read_boundaries
 from napari_cellama.io.boundary_names import CellNames
+from napari_cellama.io.tenx import texts
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -177,11 +178,11 @@ def _inside(adata: AnnData, entry: Mapping[str, Any]) -> Boundaries:
     """Return outlines that are in the AnnData itself, whichever of its cells are left."""
     try:
         vertices, offsets = np.asarray(entry["vertices"]), np.asarray(entry["offsets"])
-        names = np.asarray(entry["names"]).astype(str)
+        names = texts(entry["names"])
         if len(names) != len(offsets) - 1:
             raise ValueError("as many names as outlines are needed")
         cells = CellNames(adata.obs, np.empty((adata.n_obs, 2)), np.arange(adata.n_obs))
-        rows = cells.rows(names.astype(object))
+        rows = cells.rows(names)
         return Boundaries.from_rings(vertices, offsets, rows, adata.n_obs)
     except (KeyError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())

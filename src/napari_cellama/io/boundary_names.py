@@ -67,6 +67,8 @@ class CellNames:
         """Return (k,) the cells that are called so; -1 for none. Of equal names the first."""
         best = np.full(len(ids), -1)
         for index in self._indices:
+            if len(ids) == len(index) and (index.to_numpy() == ids).all() and index.is_unique:
+                return self.cells
             unique = index[~index.duplicated()]
             first = np.flatnonzero(~index.duplicated())
             found = unique.get_indexer(pd.Index(ids, dtype=object))

@@ -100,6 +100,8 @@ def table_path(folder: Path, stem: str) -> Path | None:
 def texts(values: Any) -> np.ndarray:
     """Return names as they are written, whether stored as bytes, texts or numbers."""
     values = np.asarray(values)
+    if values.dtype == object and pd.api.types.infer_dtype(values, skipna=False) == "string":
+        return values
     if values.dtype == object and len(values) and isinstance(values[0], bytes):
         values = np.array([value.decode() for value in values], object)
     return values.astype(str).astype(object)
