@@ -51,7 +51,7 @@ def test_slots_and_types(section):
     assert section.X.data.min() >= 1
     assert section.X.has_canonical_format
     assert section.obsm["spatial"].dtype == np.float32
-    assert section.uns["cellama"] == {"units": "micrometre"}
+    assert section.uns["cellama"]["units"] == "micrometre"
     assert section.obs["region"].equals(section.obs["true_niche"].rename("region"))
     for column in ("cell_type", *TRUTH):
         assert section.obs[column].dtype == "category"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_cellama.core.sentences import cell_sentences
     from napari_cellama.errors import UserError
     from napari_cellama.io.attached import attach_image
+    from napari_cellama.io.boundaries import attach_boundaries
     from napari_cellama.io.readers import read
     from napari_cellama.io.writers import write
     from napari_cellama.qc_api import qc
@@ -29,6 +30,7 @@ __all__ = [
     "Thresholds",
     "UserError",
     "__version__",
+    "attach_boundaries",
     "attach_image",
     "cell_sentences",
     "embed_sentences",
@@ -47,6 +49,7 @@ _HOMES = {
     "Recipe": "napari_cellama.recipe",
     "Thresholds": "napari_cellama.core.qc_thresholds",
     "UserError": "napari_cellama.errors",
+    "attach_boundaries": "napari_cellama.io.boundaries",
     "attach_image": "napari_cellama.io.attached",
     "cell_sentences": "napari_cellama.core.sentences",
     "embed_sentences": "napari_cellama.api",

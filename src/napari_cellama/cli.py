@@ -38,7 +38,9 @@ app = typer.Typer(
 
 # Paths are checked by the readers and writers, whose sentences say more than the parser's.
 _INPUT = typer.Argument(
-    metavar="IN", help="The section: .h5ad, or .zarr of an AnnData.", readable=False
+    metavar="IN",
+    help="The section: .h5ad, .zarr, or the output folder of Visium, Xenium or MERSCOPE.",
+    readable=False,
 )
 _OUTPUT = typer.Argument(
     metavar="OUT", help="Where to write all of it: .h5ad or .zarr.", readable=False

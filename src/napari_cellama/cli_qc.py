@@ -15,7 +15,9 @@ def qc(
     input: Annotated[
         Path,
         typer.Argument(
-            metavar="IN", help="The section: .h5ad, or .zarr of an AnnData.", readable=False
+            metavar="IN",
+            help="The section: .h5ad, .zarr, or the output folder of Visium, Xenium or MERSCOPE.",
+            readable=False,
         ),
     ],
     output: Annotated[

@@ -109,7 +109,7 @@ def broken(tmp_path, kind):
         ("text", r"section\.h5ad is not an HDF5 file"),
         ("truncated", r"section\.h5ad cannot be read as AnnData: the file is truncated"),
         ("other HDF5", r"section\.h5ad cannot be read as AnnData: "),
-        ("plain folder", r"folder is not a zarr store"),
+        ("plain folder", r"folder holds no cells that can be read"),
         ("other zarr", r"image\.zarr holds no AnnData"),
     ],
 )
@@ -121,15 +121,14 @@ def test_refuses_with_one_sentence(tmp_path, kind, sentence, reader):
     assert str(refusal.value).endswith(".")
 
 
-def test_spatialdata_store_says_which_table_to_open(tmp_path, full_adata):
+def test_a_spatialdata_store_is_its_table(tmp_path, full_adata):
     store = tmp_path / "data.zarr"
     zarr.open_group(store, mode="w").attrs["spatialdata_attrs"] = {"version": "0.2"}
     (store / "tables").mkdir()
     table = write(full_adata, tmp_path / "t.zarr")
     shutil.move(table, store / "tables" / "cells")
-    assert not is_anndata(store)
-    with pytest.raises(UserError, match=r"is a SpatialData store; open .*tables/cells\."):
-        read(store)
+    assert is_anndata(store)
+    assert read(store).n_obs == full_adata.n_obs
     assert is_anndata(store / "tables" / "cells")
     assert read(store / "tables" / "cells").n_obs == full_adata.n_obs
 

@@ -56,12 +56,22 @@ def share_inside(image: SectionImage, xy: np.ndarray) -> float:
     return float(((places >= 0) & (places < image.shape)).all(axis=1).mean())
 
 
+def is_blank(image: SectionImage) -> bool:
+    """Whether an image in memory is of one colour all over, as where a picture was taken out."""
+    pixels = image.levels[0]
+    if not isinstance(pixels, np.ndarray):
+        return False
+    # A hundred lines tell nearly always; all pixels are looked at only where they do not.
+    some = pixels[:: max(1, len(pixels) // 100)]
+    return bool((some == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all())
+
+
 def image_to_judge(images: list[SectionImage], xy: np.ndarray) -> SectionImage | None:
     """Return the image that quality control reads by default: coloured, fine, with the cells on it.
 
     Coloured, because a stained section shows tissue that a nuclear stain leaves dark.
     """
-    fitting = [image for image in images if share_inside(image, xy) >= FITS]
+    fitting = [image for image in images if share_inside(image, xy) >= FITS and not is_blank(image)]
     return min(fitting, key=lambda image: (not image.rgb, image.pixel_size), default=None)
 
 

@@ -321,7 +321,7 @@ def _open_spatialdata(path: Path) -> list[SectionImage]:
     found = []
     for kind, elements in (("image", data.images), ("labels", data.labels)):
         for name, element in elements.items():
-            levels = _spatialdata_levels(element)
+            levels = spatialdata_levels(element)
             transforms = get_transformation(element, get_all=True)
             chosen = transforms.get("global") or next(iter(transforms.values()))
             to_world = chosen.to_affine_matrix(input_axes=("x", "y"), output_axes=("x", "y"))
@@ -343,7 +343,7 @@ def _open_spatialdata(path: Path) -> list[SectionImage]:
     return found
 
 
-def _spatialdata_levels(element: Any) -> list[Any]:
+def spatialdata_levels(element: Any) -> list[Any]:
     """Return the levels of an element of one or several scales, the finest first."""
     if not hasattr(element, "children"):
         return [element]

@@ -57,13 +57,22 @@ def is_anndata(path: str | Path) -> bool:
     """Say, from names and a few bytes, whether ``path`` is meant to be an AnnData.
 
     A file is taken at its word when it is called ``.h5ad``, so that a broken one is refused
-    with a sentence by :func:`read` and not passed on. A folder must be marked as AnnData inside:
-    SpatialData and OME-Zarr stores are other readers' business.
+    with a sentence by :func:`read` and not passed on. A folder must be marked as AnnData inside,
+    be a SpatialData store with a table, or have the files of an instrument's output; all other
+    folders are other readers' business.
     """
     path = Path(path)
     if path.is_dir():
-        return _zarr_kind(path) == "anndata"
+        return _zarr_kind(path) == "anndata" or _platform_folder(path) is not None
     return path.suffix.lower() == ".h5ad"
+
+
+def _platform_folder(path: Path) -> Path | None:
+    """Return the folder that holds an instrument's output: this, or the one inside; or none."""
+    from napari_cellama.io.platforms import inner_folder, platform_of
+
+    inner = inner_folder(path)
+    return None if platform_of(inner) is None else inner
 
 
 def read(path: str | Path) -> AnnData:
@@ -72,13 +81,16 @@ def read(path: str | Path) -> AnnData:
     Parameters
     ----------
     path
-        An ``.h5ad`` file, or a ``.zarr`` folder that holds an AnnData (also the table of a
-        SpatialData store: ``store.zarr/tables/table``).
+        An ``.h5ad`` file; a ``.zarr`` folder that holds an AnnData (also the table of a
+        SpatialData store: ``store.zarr/tables/table``) or a SpatialData store; or the output
+        folder of Visium (Space Ranger), Xenium or MERSCOPE.
 
     Returns
     -------
     AnnData
-        As ``anndata`` reads it, older versions of the format included.
+        As ``anndata`` reads it, older versions of the format included. Of a platform's folder
+        genes are in X, positions in ``obsm['spatial']`` in the unit that
+        ``uns['cellama']['units']`` says, and images and outlines are named, not read.
 
     Raises
     ------
@@ -86,12 +98,26 @@ def read(path: str | Path) -> AnnData:
         When there is no such file or it cannot be read, in one sentence.
     """
     path = check_readable(path)
+    if not _is_platform(path):
+        return read_whole(path)
+    with _readable_errors(path):
+        from napari_cellama.io.platforms import read_platform
+
+        return read_platform(_platform_folder(path))
+
+
+def read_whole(path: Path) -> AnnData:
+    """Read an AnnData that was checked before."""
     with _readable_errors(path):
         import anndata
 
         if path.is_dir():
             return anndata.io.read_zarr(path)
         return anndata.io.read_h5ad(path)
+
+
+def _is_platform(path: Path) -> bool:
+    return path.is_dir() and _zarr_kind(path) != "anndata"
 
 
 def read_light(path: str | Path) -> LightData:
@@ -114,6 +140,11 @@ def read_light(path: str | Path) -> LightData:
     """
     path = check_readable(path)
     with _readable_errors(path):
+        if _is_platform(path):
+            from napari_cellama.io.platforms import read_platform
+
+            folder = _platform_folder(path)
+            return LightData(adata=read_platform(folder, matrix=False), path=path)
         if path.is_dir():
             import zarr
 
@@ -163,19 +194,15 @@ def _check_hdf5(path: Path) -> None:
 
 
 def _check_folder(path: Path) -> None:
-    """Refuse a folder that is not the zarr store of one AnnData."""
+    """Refuse a folder that is neither the zarr store of an AnnData nor a platform's output."""
     kind = _zarr_kind(path)
-    if kind == "anndata":
+    if kind == "anndata" or _platform_folder(path) is not None:
         return
-    tables = _tables(path)
-    if tables:
-        raise UserError(
-            f"{path} is a SpatialData store; open the table inside it: "
-            + " or ".join(str(table) for table in tables)
-            + "."
-        )
     if kind is None:
-        raise UserError(f"The folder {path} is not a zarr store; give an .h5ad or .zarr AnnData.")
+        raise UserError(
+            f"The folder {path} holds no cells that can be read; give an .h5ad or .zarr AnnData, a "
+            "SpatialData store, or the whole output folder of Visium, Xenium or MERSCOPE."
+        )
     raise UserError(f"The zarr store {path} holds no AnnData; give one that anndata has written.")
 
 
@@ -203,14 +230,6 @@ def _zarr_attributes(path: Path) -> dict[str, Any] | None:
             content = content.get("attributes", {})
         return content if name != ".zgroup" else {}
     return None
-
-
-def _tables(path: Path) -> list[Path]:
-    """Return the AnnData tables of a SpatialData store."""
-    folder = path / "tables"
-    if not folder.is_dir():
-        return []
-    return sorted(table for table in folder.iterdir() if _zarr_kind(table) == "anndata")
 
 
 def _read_light(path: Path, group: h5py.File | zarr.Group) -> LightData:

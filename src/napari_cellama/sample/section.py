@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import anatomy, counts, faults, picture
+from . import anatomy, counts, faults, outlines, picture
 from .panel import (
     CELL_TYPES,
     NICHES,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LIBRARY = "sample"
 SMALLEST = 600
+OUTLINED = 200_000
 FEWEST_GENES = 100
 QUALITIES = ("good", "doublet", "low quality")
 MIXING = 14.0  # micrometres: how far cells stray over a border between niches
@@ -43,6 +44,7 @@ def tissue(
     artefacts: bool = True,
     low_quality: bool = True,
     images: bool = True,
+    boundaries: bool | None = None,
 ) -> AnnData:
     """Make a sample tissue section with known niches.
 
@@ -70,6 +72,9 @@ def tissue(
         Whether some cells are doublets or of low quality.
     images
         Whether ``uns['spatial']`` gets its images.
+    boundaries
+        Whether ``uns['cellama']['boundaries']`` gets the cells' outlines; by default it does
+        together with images and up to 200,000 cells.
 
     Returns
     -------
@@ -111,6 +116,10 @@ def tissue(
     }
     if images:
         adata.uns["spatial"] = {LIBRARY: _spatial(adata, where)}
+    if (images and n_cells <= OUTLINED) if boundaries is None else boundaries:
+        vertices, offsets = outlines.draw(xy, seed)
+        drawn = {"vertices": vertices, "offsets": offsets, "names": adata.obs_names.to_numpy()}
+        adata.uns["cellama"]["boundaries"] = {"cells": drawn}
     return adata
 
 

@@ -72,7 +72,7 @@ def images_of(adata: AnnData, placement: Placement) -> list[TissueImage]:
 
 
 def _misfits(adata: AnnData, library: str) -> dict[str, str]:
-    """Return the images of a library that hardly any of its cells lie on, and that in numbers."""
+    """Return the images of a library that do not show its cells, and why in a sentence."""
     from napari_cellama.core import spatial_images
     from napari_cellama.core.resolve import guess_library_key
     from napari_cellama.core.tissue import positions
@@ -85,7 +85,13 @@ def _misfits(adata: AnnData, library: str) -> dict[str, str]:
     off = [
         image for image in images if spatial_images.share_inside(image, xy) < spatial_images.FITS
     ]
-    return {image.name: spatial_images.misfit(image, xy) for image in off} if len(xy) else {}
+    blank = {
+        image.name: f"The image {image.name!r} of {library} is of one colour all over."
+        for image in images
+        if spatial_images.is_blank(image)
+    }
+    misfits = {image.name: spatial_images.misfit(image, xy) for image in off} if len(xy) else {}
+    return blank | misfits
 
 
 def _library_images(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_cellama.ui.outlines import OutlineLayers
 from napari_cellama.ui.painting import Legend, Shading, shade
 from napari_cellama.ui.picking import Picking
 from napari_cellama.ui.placement import Placement, place
@@ -178,6 +179,7 @@ class TissueLayers:
         layers.events.removed.connect(self._on_removed)
         layers.selection.events.active.connect(self._on_layer_selected)
         self.picking = Picking(session, viewer, self)
+        self.outlines = OutlineLayers(session, viewer, self)
         for layer in list(layers):
             self._take_in(layer)
 
@@ -209,11 +211,15 @@ class TissueLayers:
         return None if shown is None else shown.shading.legend
 
     def from_the_top(self, viewer: Viewer) -> Iterator[tuple[Tissue, Points, Placement]]:
-        """Yield the tissues that can be seen, the topmost first, with layer and placement."""
+        """Yield the tissues in sight, as dots or outlines, the topmost first, with their layers."""
         for layer in reversed(viewer.layers):
             tissue = tissue_of(layer)
             shown = None if tissue is None else self._shown.get(tissue.id)
-            if shown is not None and shown.layer is layer and layer.visible:
+            if (
+                shown is not None
+                and shown.layer is layer
+                and (layer.visible or self.outlines.is_visible(tissue))
+            ):
                 yield tissue, layer, shown.placement
 
     # ---- the viewer's layers
@@ -288,6 +294,7 @@ class TissueLayers:
         shown.painted = wanted
         masks = (placement.of_points(tissue.selection), placement.of_points(tissue.hidden))
         write_colors(shown.layer, shown.shading, *masks)
+        self.outlines.paint(tissue)
 
 
 def write_colors(

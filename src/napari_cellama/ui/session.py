@@ -19,7 +19,7 @@ from psygnal import Signal
 from napari_cellama.core.labels import LabelSet
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import Recipe
-from napari_cellama.ui import tasks
+from napari_cellama.ui import outlines, tasks
 from napari_cellama.ui.editing import Editing, free_key
 from napari_cellama.ui.layouts import Layouts
 from napari_cellama.ui.quality import Quality
@@ -89,6 +89,7 @@ class Session(Viewing):
         self.activate(tissue)
         if not tissue.has_matrix:
             tasks.read_matrix(self, tissue)
+        outlines.read_if_there(self, tissue)
 
     def remove_tissue(self, tissue: Tissue) -> None:
         """Let go of a tissue whose layer was removed; a run on it is cancelled."""
@@ -98,7 +99,8 @@ class Session(Viewing):
             self.searching.cancel()
             self.layouts.cancel()
             self.quality.cancel()
-        self.jobs.cancel(f"matrix {tissue.id}")
+        for slot in ("matrix", "outlines", "draw"):
+            self.jobs.cancel(f"{slot} {tissue.id}")
         self.tissues_changed.emit()
         if self.active is tissue:
             self.activate(self.tissues[-1] if self.tissues else None)

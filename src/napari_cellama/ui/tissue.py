@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+    from napari_cellama.core.boundaries import Boundaries
     from napari_cellama.core.qc import QCResult
     from napari_cellama.core.result import NicheResult
     from napari_cellama.ui.layouts import Layout
@@ -45,6 +46,10 @@ class Coloring:
     def is_quality(self) -> bool:
         """Whether it is by what quality control found wrong."""
         return self.kind == "quality"
+
+
+#: How cells are drawn: a dot each, their outlines filled, or the outlines alone.
+Shape = Literal["dots", "filled", "outlines"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,10 @@ class Tissue:
         What the tissue is coloured by; ``None`` for one plain colour.
     scale
         How numbers become colours.
+    boundaries
+        The cells' outlines; ``None`` where there are none or they have not been read yet.
+    shape
+        How cells are drawn, as far as there are outlines.
     selection
         (n,) bool; no cell selected means that all are shown alike. Replaced, never written to.
     hidden
@@ -129,6 +138,8 @@ class Tissue:
     clusters: str | None = None
     coloring: Coloring | None = None
     scale: Scale = Scale()
+    boundaries: Boundaries | None = None
+    shape: Shape = "dots"
     selection: np.ndarray = field(init=False)
     hidden: np.ndarray = field(init=False)
     history: History = field(default_factory=History)

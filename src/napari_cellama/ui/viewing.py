@@ -14,7 +14,7 @@ from napari_cellama.ui.commands import State
 from napari_cellama.ui.judging import FLAG
 from napari_cellama.ui.painting import check_coloring
 from napari_cellama.ui.selection import How, Tool, combined, described
-from napari_cellama.ui.tissue import Coloring, Tissue
+from napari_cellama.ui.tissue import Coloring, Shape, Tissue
 
 
 class Viewing:
@@ -35,6 +35,10 @@ class Viewing:
         Quality control has measured cells, or others fail: by their limits or by a hand's flags.
     ``cell_picked(tissue, cell)``
         A cell was clicked.
+    ``shape_changed(tissue)``
+        The tissue's cells are to be drawn in another way.
+    ``boundaries_ready(tissue)``
+        The outlines of the tissue's cells have been read.
     ``tool_changed()``
         Another tool is in hand, or it does something else with the selection.
     """
@@ -46,6 +50,8 @@ class Viewing:
     history_changed = Signal(object)
     quality_changed = Signal(object)
     cell_picked = Signal(object, int)
+    shape_changed = Signal(object)
+    boundaries_ready = Signal(object)
     tool_changed = Signal()
 
     #: What the mouse does on the tissue, and what becomes of the selection where no key is held.
@@ -76,6 +82,13 @@ class Viewing:
             tissue.scale = replace(tissue.scale, limits=None)
         tissue.coloring = coloring
         self.coloring_changed.emit(tissue)
+
+    def draw_as(self, shape: Shape, tissue: Tissue | None = None) -> None:
+        """Draw the cells of a tissue, by default the active one, in another way."""
+        tissue = self.need_tissue() if tissue is None else tissue
+        if shape != tissue.shape:
+            tissue.shape = shape
+            self.shape_changed.emit(tissue)
 
     def set_scale(self, **changes: Any) -> None:
         """Change how numbers become colours; the names are those of :class:`~.tissue.Scale`.

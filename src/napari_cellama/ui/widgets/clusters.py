@@ -39,6 +39,7 @@ from napari_cellama.ui.widgets.label_sets import HelpButton, LabelsMenu
 from napari_cellama.ui.widgets.legend import LegendView
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.scale import ScaleRow
+from napari_cellama.ui.widgets.shape import ShapeBox
 from napari_cellama.ui.widgets.style import follow_theme
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class ClustersDock(QWidget):
         self.reset_button = QPushButton("Clusters", self)
         self.legend = LegendView(self)
         self.scale = ScaleRow(session, self)
+        self.shape = ShapeBox(session, self)
         self.model = ClusterModel(session, self.enrichment, self)
         self.table = ClusterTable(session, self.model, self)
         self.title = self._title("Clusters")
@@ -128,8 +130,11 @@ class ClustersDock(QWidget):
         self.labels_menu.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Ignored)
         choice.add("labels", "Labels", labels, self.labels.toolTip())
         choice.add("color", "Colour by", chooser, "What the tissue's cells are coloured by.")
+        choice.add("shape", "Draw as", self.shape, self.shape.toolTip())
+        self.shape.follow(choice.labels[-1])
         self._guard = WheelGuard(self)
         self._guard.watch(self.labels)
+        self._guard.watch(self.shape)
 
         content = QWidget(self)
         column = QVBoxLayout(content)
@@ -157,7 +162,7 @@ class ClustersDock(QWidget):
         layout.addWidget(scroll, 1)
         layout.addWidget(self.foot)
         tools = self.tools.stops
-        stops = [self.labels, self.labels_menu, self.coloring, self.reset_button]
+        stops = [self.labels, self.labels_menu, self.coloring, self.reset_button, self.shape]
         stops += self.scale.stops
         stops += [*tools[:2], self.help_button, *tools[2:], self.table]
         for before, after in pairwise(stops):

@@ -57,7 +57,9 @@ class DataPanel(QWidget):
         )
         self.tissues.activated.connect(self._on_chosen)
         self.open_button = _button("Open tissue…", self)
-        self.open_button.setToolTip("Open cells with genes and positions: a .h5ad file or a .zarr.")
+        self.open_button.setToolTip(
+            "Open cells with genes and positions: a .h5ad file, a .zarr or an output folder."
+        )
         self.open_button.setMenu(self._open_menu())
         self.save_button = _button("Save…", self)
         self.save_button.clicked.connect(self.save)
@@ -95,7 +97,9 @@ class DataPanel(QWidget):
     def _open_menu(self) -> QMenu:
         menu = QMenu(self)
         menu.addAction(QAction(".h5ad file…", menu, triggered=lambda: self.open_file()))
-        menu.addAction(QAction(".zarr folder…", menu, triggered=lambda: self.open_folder()))
+        folder = QAction("Folder (.zarr, Visium, Xenium, MERSCOPE)…", menu)
+        folder.triggered.connect(lambda: self.open_folder())
+        menu.addAction(folder)
         return menu
 
     # ---- what the user does
@@ -108,7 +112,9 @@ class DataPanel(QWidget):
 
     def open_folder(self) -> None:
         """Let the user choose a .zarr folder and open it."""
-        path = QFileDialog.getExistingDirectory(self, "Open tissue (.zarr folder)")
+        path = QFileDialog.getExistingDirectory(
+            self, "Open tissue (.zarr, or the output folder of Visium, Xenium or MERSCOPE)"
+        )
         if path:
             self._open(path)
 

@@ -1,0 +1,136 @@
+"""Cells' outlines as pixels that say which cell they are: levels of tiles, drawn as they are seen.
+
+Colours come later, from a table with a row a cell, so that painting anew draws no outline again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from napari_cellama.core.boundaries import Boundaries
+
+#: Pixels along a tile's side.
+TILE = 512
+#: How many pixels wide the usual cell is on the finest level, and from where its edge is drawn.
+_FINEST, _EDGED = 256, 16
+#: Pixels of the overview from which all coarser levels are taken.
+_OVERVIEW = 48_000_000
+#: A level no larger than this along either side is the coarsest.
+_COARSEST = 512
+#: Rows of the overview that are drawn at a time.
+_STRIP = 1024
+#: Outlines so many times as wide as usual are looked at for every tile.
+_WIDE = 8
+
+
+class BoundaryRaster:
+    """Draws outlines at any level; a pixel is 0 beside cells, 2 + 2 * cell in one, + 1 on its edge.
+
+    Parameters
+    ----------
+    boundaries
+        The outlines, of which at least one is there.
+    """
+
+    def __init__(self, boundaries: Boundaries) -> None:
+        boxes = boundaries.boxes
+        some = np.flatnonzero(boundaries.has_outline)
+        width = np.maximum(boxes[some, 2] - boxes[some, 0], boxes[some, 3] - boxes[some, 1])
+        usual = float(np.median(width)) or 1.0
+        self._boundaries = boundaries
+        low = boxes[some, :2].min(axis=0).astype(float)
+        extent = boxes[some, 2:].max(axis=0) - low
+        #: (x, y) of the corner, and the size of the finest level's pixels.
+        self.origin, self.pixel = low - usual / 4, usual / _FINEST
+        extent = extent + usual / 2
+        finest = np.maximum(np.ceil(extent[::-1] / self.pixel), 1).astype(int)
+        shapes = [tuple(int(side) for side in finest)]
+        while max(shapes[-1]) > _COARSEST or _FINEST >> (len(shapes) - 1) >= _EDGED:
+            shapes.append(tuple(-(-side // 2) for side in shapes[-1]))
+        #: (height, width) of the levels, the finest first.
+        self.shapes: tuple[tuple[int, int], ...] = tuple(shapes)
+        sizes = [height * width for height, width in shapes]
+        #: The finest level that is a part of the overview.
+        self.overview_level = next(
+            level
+            for level, size in enumerate(sizes)
+            if size <= _OVERVIEW and _FINEST >> level < _EDGED
+        )
+        self.overview = np.zeros((0, 0), np.int32)
+        wide = width > _WIDE * usual
+        self._wide, normal = some[wide], some[~wide]
+        # By their left edges, so that a tile looks at a strip of cells and no others.
+        order = np.argsort(boxes[normal, 0], kind="stable")
+        self._sorted = normal[order]
+        self._left = boxes[self._sorted, 0]
+        self._reach = _WIDE * usual
+
+    def draw_overview(self) -> Iterator[float]:
+        """Draw the level that coarser ones are taken from; yields the share that is done."""
+        height, width = self.shapes[self.overview_level]
+        overview = np.zeros((height, width), np.int32)
+        for top in range(0, height, _STRIP):
+            part = self._labels(self.overview_level, top, 0, min(_STRIP, height - top), width)
+            overview[top : top + _STRIP] = part
+            yield min(1.0, (top + _STRIP) / height)
+        self.overview = overview
+
+    def coarse(self, level: int, rows: slice, columns: slice) -> np.ndarray:
+        """Return a part of any level from the overview: at once, but without edges."""
+        shift = level - self.overview_level
+        if shift >= 0:
+            return self.overview[:: 1 << shift, :: 1 << shift][rows, columns]
+        height, width = self.overview.shape
+        row = np.minimum(np.arange(rows.start, rows.stop) >> -shift, height - 1)
+        column = np.minimum(np.arange(columns.start, columns.stop) >> -shift, width - 1)
+        return self.overview[row[:, None], column]
+
+    def tile(self, level: int, row: int, column: int) -> np.ndarray:
+        """Draw a tile of a level, edges and all; (TILE, TILE) int32 or less at the rim."""
+        height, width = self.shapes[level]
+        top, left = row * TILE, column * TILE
+        rows, columns = min(TILE, height - top), min(TILE, width - left)
+        size = _FINEST >> level
+        if size < _EDGED:
+            return self._labels(level, top, left, rows, columns)
+        thick = 1 if size < 2 * _EDGED else 2 if size < 8 * _EDGED else 3
+        around = self._labels(
+            level, top - thick, left - thick, rows + 2 * thick, columns + 2 * thick
+        )
+        inner = around[thick:-thick, thick:-thick]
+        edge = np.zeros(inner.shape, bool)
+        for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)):
+            y, x = thick + dy * thick, thick + dx * thick
+            edge |= around[y : y + rows, x : x + columns] != inner
+        return inner + (edge & (inner > 0))
+
+    def _labels(self, level: int, top: int, left: int, rows: int, columns: int) -> np.ndarray:
+        """Draw the cells that reach into a part of a level, without edges."""
+        from PIL import Image, ImageDraw
+
+        pixel = self.pixel * (1 << level)
+        low = self.origin + np.array([left, top]) * pixel
+        cells = self._cells_in(low, low + np.array([columns, rows]) * pixel)
+        picture = Image.new("I", (columns, rows))
+        if len(cells):
+            part = self._boundaries.take(cells)
+            # PIL counts pixels by their middles.
+            corners = ((part.vertices - low) / pixel - 0.5).ravel().tolist()
+            bounds = (2 * part.offsets).tolist()
+            draw = ImageDraw.Draw(picture).polygon
+            codes = (2 + 2 * cells).tolist()
+            for start, stop, code in zip(bounds[:-1], bounds[1:], codes, strict=True):
+                draw(corners[start:stop], fill=code)
+        return np.asarray(picture, np.int32)
+
+    def _cells_in(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Return the cells whose boxes reach into a rectangle, in the order of the table."""
+        start = np.searchsorted(self._left, low[0] - self._reach)
+        stop = np.searchsorted(self._left, high[0], side="right")
+        near = np.concatenate([self._sorted[start:stop], self._wide])
+        boxes = self._boundaries.boxes[near]
+        inside = (boxes[:, 2] >= low[0]) & (boxes[:, 0] <= high[0])
+        inside &= (boxes[:, 3] >= low[1]) & (boxes[:, 1] <= high[1])
+        return np.sort(near[inside])
