@@ -63,7 +63,7 @@ def viewing(image: SectionImage, channels: tuple[str, ...] | None = None) -> Vie
 
 def crop(view: Viewing, xy: np.ndarray, width: float, size: int) -> np.ndarray:
     """Cut a square around one position: see :func:`crops`."""
-    return next(crops(view, np.asarray(xy, float)[None], width, size))
+    return [*crops(view, np.asarray(xy, float)[None], width, size)][0]  # noqa: RUF015 - to its end
 
 
 def crops(view: Viewing, xy: np.ndarray, width: float, size: int) -> Iterator[np.ndarray]:
@@ -91,8 +91,7 @@ def crops(view: Viewing, xy: np.ndarray, width: float, size: int) -> Iterator[np
         When the pixels cannot be read.
     """
     image = view.image
-    level = image.level_for(width / size)
-    half = width / 2 / (image.pixel_size * float(image.zoom_of(level).mean()))
+    level, half = _level_and_half(view, width, size)
     frames = [_frame(place, half, size, image.shape_of(level)) for place in image.locate(xy, level)]
     windows = [frame.window for frame in frames if frame is not None]
     pixels = image.read_many(windows, level, view.channels)
@@ -102,6 +101,37 @@ def crops(view: Viewing, xy: np.ndarray, width: float, size: int) -> Iterator[np
             shown = frame.sample(colored(view, next(pixels)))
             picture[np.ix_(frame.rows.inside, frame.columns.inside)] = shown
         yield picture
+
+
+def placed(
+    view: Viewing, center: np.ndarray, width: float, size: int, points: np.ndarray
+) -> np.ndarray:
+    """Return where points lie on the picture of :func:`crops` around a position.
+
+    Parameters
+    ----------
+    view, width, size
+        As for :func:`crops`.
+    center
+        (2,) the position.
+    points
+        (k, 2) positions.
+
+    Returns
+    -------
+    numpy.ndarray
+        (k, 2) x and y in shares of the picture's side, from its top left corner.
+    """
+    level, half = _level_and_half(view, width, size)
+    places = view.image.locate(np.vstack([np.asarray(center)[None], points]), level)
+    return ((places[1:] - places[0]) / (2 * half) + 0.5)[:, ::-1]
+
+
+def _level_and_half(view: Viewing, width: float, size: int) -> tuple[int, float]:
+    """Return the level that crops are cut from, and half their side in its pixels."""
+    image = view.image
+    level = image.level_for(width / size)
+    return level, width / 2 / (image.pixel_size * float(image.zoom_of(level).mean()))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QAbstractListModel, QModelIndex, QPoint, QRect, QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QColor, QImage, QKeyEvent, QPainter, QPen, QPixmap
+from qtpy.QtGui import QColor, QKeyEvent, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QListView,
@@ -21,6 +21,7 @@ from napari_cellama.ui.workers import Failed
 
 if TYPE_CHECKING:
     from napari_cellama.core.events import CancelToken
+    from napari_cellama.ui.album import Cut
     from napari_cellama.ui.session import Session
     from napari_cellama.ui.workers import Job
 
@@ -31,9 +32,6 @@ _GAP = 4
 _FAIL, _PASS = QColor("#d62728"), QColor("#2ca02c")
 VERDICT_ROLE = int(Qt.ItemDataRole.UserRole)
 
-#: Cuts a cell's picture, (h, w, 3) uint8.
-CropOf = Callable[[int], np.ndarray]
-
 
 class CropModel(QAbstractListModel):
     """Some cells and their pictures; those that are seen are cut first, off the main thread."""
@@ -43,18 +41,16 @@ class CropModel(QAbstractListModel):
     def __init__(self, session: Session, parent: QWidget) -> None:
         super().__init__(parent)
         self._session = session
-        self._crop_of: CropOf | None = None
+        self._cut: Cut | None = None
         self._verdicts: dict[int, str] = {}
         self._tips: Callable[[int], str] = str
         self.cells = np.zeros(0, np.int64)
         self.pictures: dict[int, QPixmap] = {}
 
-    def show_cells(
-        self, cells: np.ndarray, crop_of: CropOf | None, tip_of: Callable[[int], str]
-    ) -> None:
+    def show_cells(self, cells: np.ndarray, cut: Cut | None, tip_of: Callable[[int], str]) -> None:
         """Show other cells, none of whose pictures is cut yet."""
         self.beginResetModel()
-        self.cells, self._crop_of, self._tips = cells, crop_of, tip_of
+        self.cells, self._cut, self._tips = cells, cut, tip_of
         self.pictures = {}
         self.endResetModel()
 
@@ -66,16 +62,17 @@ class CropModel(QAbstractListModel):
 
     def cut(self, rows: Sequence[int]) -> None:
         """Cut the pictures of rows that have none yet, in that order; older wishes are dropped."""
-        crop_of = self._crop_of
+        cut = self._cut
         wanted = (int(self.cells[row]) for row in rows)
         missing = [cell for cell in wanted if cell not in self.pictures]
-        if crop_of is None or not missing:
+        if cut is None or not missing:
             return
 
         def events(token: CancelToken) -> Iterator[Any]:
             for start in range(0, len(missing), _BATCH):
                 token.check()
-                yield [(cell, crop_of(cell)) for cell in missing[start : start + _BATCH]]
+                cells = missing[start : start + _BATCH]
+                yield list(zip(cells, cut(cells), strict=False))
 
         self._session.jobs.start(SLOT, "Cutting pictures", events, self._on_event)
 
@@ -84,7 +81,7 @@ class CropModel(QAbstractListModel):
             place = {int(cell): row for row, cell in enumerate(self.cells)}
             for cell, picture in event:
                 if cell in place:
-                    self.pictures[cell] = pixmap(picture)
+                    self.pictures[cell] = QPixmap.fromImage(picture)
                     index = self.index(place[cell])
                     self.dataChanged.emit(index, index)
         elif isinstance(event, Failed):
@@ -208,12 +205,3 @@ class Gallery(QListView):
         """Cut the pictures from the first in sight on, then those before it."""
         first, n = max(0, self.indexAt(QPoint(6, 6)).row()), self.crops.rowCount()
         self.crops.cut([*range(first, n), *range(first)])
-
-
-def pixmap(picture: np.ndarray) -> QPixmap:
-    """Return a picture, (h, w, 3) uint8, as Qt draws it."""
-    picture = np.ascontiguousarray(picture)
-    height, width = picture.shape[:2]
-    return QPixmap.fromImage(
-        QImage(picture.data, width, height, 3 * width, QImage.Format.Format_RGB888)
-    )
