@@ -210,8 +210,11 @@ def _sampled(light: np.ndarray, line: _Line, axis: int) -> np.ndarray:
 
 def colored(view: Viewing, pixels: np.ndarray) -> np.ndarray:
     """Return (h, w, 3) uint8 of pixels (h, w, channels)."""
-    share = (pixels.astype(np.float32) - view.low) / (view.high - view.low)
-    light = np.clip(share, 0, 1) @ view.colors
+    if view.image.rgb and pixels.dtype == np.uint8:
+        return pixels
+    low, high = view.low.astype(np.float32), view.high.astype(np.float32)
+    share = np.clip((pixels.astype(np.float32) - low) / (high - low), 0, 1)
+    light = share if view.image.rgb else share @ view.colors.astype(np.float32)
     return (np.clip(light, 0, 1) * 255).astype(np.uint8)
 
 

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_cellama.ui.workers import Failed
+from napari_cellama.ui.workers import Ended, Failed
 
 if TYPE_CHECKING:
     from napari_cellama.core.events import CancelToken
@@ -27,10 +27,22 @@ if TYPE_CHECKING:
 
 SLOT = "gallery"
 #: A picture's side on the screen, and how many come from the job at a time.
-SIDE, _BATCH = 92, 12
+SIDE, _BATCH = 92, 9
 _GAP = 4
 _FAIL, _PASS = QColor("#d62728"), QColor("#2ca02c")
 VERDICT_ROLE = int(Qt.ItemDataRole.UserRole)
+
+
+class _Wishes:
+    """Which cells are to be cut, the first first; a job takes what is there at the time."""
+
+    def __init__(self) -> None:
+        self.cells: list[int] = []
+        self.tried: set[int] = set()
+
+    def next(self) -> list[int]:
+        """Return the next few that were not tried yet."""
+        return [cell for cell in self.cells if cell not in self.tried][:_BATCH]
 
 
 class CropModel(QAbstractListModel):
@@ -46,12 +58,14 @@ class CropModel(QAbstractListModel):
         self._tips: Callable[[int], str] = str
         self.cells = np.zeros(0, np.int64)
         self.pictures: dict[int, QPixmap] = {}
+        self._wishes = _Wishes()
 
     def show_cells(self, cells: np.ndarray, cut: Cut | None, tip_of: Callable[[int], str]) -> None:
         """Show other cells, none of whose pictures is cut yet."""
         self.beginResetModel()
         self.cells, self._cut, self._tips = cells, cut, tip_of
-        self.pictures = {}
+        self.pictures, self._wishes = {}, _Wishes()
+        self._session.jobs.cancel(SLOT)
         self.endResetModel()
 
     def show_verdicts(self, verdicts: dict[int, str]) -> None:
@@ -61,22 +75,32 @@ class CropModel(QAbstractListModel):
             self.dataChanged.emit(self.index(0), self.index(self.rowCount() - 1))
 
     def cut(self, rows: Sequence[int]) -> None:
-        """Cut the pictures of rows that have none yet, in that order; older wishes are dropped."""
-        cut = self._cut
-        wanted = (int(self.cells[row]) for row in rows)
-        missing = [cell for cell in wanted if cell not in self.pictures]
-        if cut is None or not missing:
-            return
+        """Cut the pictures of rows that have none yet, in that order; older wishes are dropped.
 
+        A job at work takes the new wishes up: were it stopped at every turn of the wheel, nothing
+        would come as long as somebody scrolls.
+        """
+        cells = (int(self.cells[row]) for row in rows)
+        self._wishes.cells = [cell for cell in cells if cell not in self.pictures]
+        job = self._session.jobs.current(SLOT)
+        if self._cut is not None and self._wishes.next() and (job is None or job.token.cancelled):
+            self._start(self._cut, self._wishes)
+
+    def _start(self, cut: Cut, wishes: _Wishes) -> None:
         def events(token: CancelToken) -> Iterator[Any]:
-            for start in range(0, len(missing), _BATCH):
+            while cells := wishes.next():
                 token.check()
-                cells = missing[start : start + _BATCH]
+                wishes.tried.update(cells)
                 yield list(zip(cells, cut(cells), strict=False))
 
-        self._session.jobs.start(SLOT, "Cutting pictures", events, self._on_event)
+        def on_event(job: Job, event: Any) -> None:
+            self._on_event(event)
+            if isinstance(event, Ended) and wishes is self._wishes and wishes.next():
+                self._start(cut, wishes)  # what was wished for just as the job ended
 
-    def _on_event(self, job: Job, event: Any) -> None:
+        self._session.jobs.start(SLOT, "Cutting pictures", events, on_event)
+
+    def _on_event(self, event: Any) -> None:
         if isinstance(event, list):
             place = {int(cell): row for row, cell in enumerate(self.cells)}
             for cell, picture in event:
