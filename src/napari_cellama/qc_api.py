@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import numpy as np
 import pandas as pd
 
 from napari_cellama.core.events import CancelToken, Notice, Progress
@@ -126,6 +125,7 @@ def write_report(
     UserError
         When it cannot be written there.
     """
+    from napari_cellama.cell_pictures import crops_of
     from napari_cellama.figures.qc_report import qc_report
 
     path = Path(path).expanduser()
@@ -146,40 +146,3 @@ def niches_of(adata: AnnData) -> pd.Categorical | None:
     """Return the niches of the last run that an AnnData carries, if there are any."""
     key = adata.uns.get("cellama", {}).get("last_run")
     return pd.Categorical(adata.obs[key]) if key in adata.obs else None
-
-
-def crops_of(
-    adata: AnnData, result: QCResult, n_windows: float = 8
-) -> Callable[[int], np.ndarray] | None:
-    """Return what cuts a cell's picture from the image that was judged; ``None`` without one.
-
-    Parameters
-    ----------
-    adata
-        The data that were judged.
-    result
-        What was found.
-    n_windows
-        How many of the windows' half widths a picture is wide.
-    """
-    from napari_cellama.core.crops import crop, viewing
-    from napari_cellama.io.attached import all_images
-
-    if not result.image_name:
-        return None
-    libraries, _ = all_images(adata)
-    wanted = set(result.image_name.split(", "))
-    views = {
-        library: viewing(next(image for image in images if image.name in wanted))
-        for library, images in libraries.items()
-        if any(image.name in wanted for image in images)
-    }
-    if not views:
-        return None
-    xy, width = np.asarray(adata.obsm["spatial"], float)[:, :2], n_windows * result.window
-
-    def crop_of(cell: int) -> np.ndarray:
-        section = "" if result.section is None else result.sections[result.section[cell]]
-        return crop(views.get(section) or next(iter(views.values())), xy[cell], width, 96)
-
-    return crop_of

@@ -21,6 +21,7 @@ from napari_cellama.ui.quality import PAINTED, SLOT, to_run
 from napari_cellama.ui.tissue import Tissue
 from napari_cellama.ui.widgets.cluster_model import Column
 from napari_cellama.ui.widgets.clusters import ClustersDock
+from napari_cellama.ui.widgets.gallery import SIDE
 from napari_cellama.ui.widgets.qc import QCDock
 from napari_cellama.ui.widgets.rows import REMARK_ROLE
 
@@ -301,7 +302,7 @@ def test_a_gallery_is_worked_through_with_keys(viewer, measured, qtbot):
     tissue, look = session.active, dock.look
     dock.look_fold.expand()
     dock.scroll.ensureWidgetVisible(look.gallery)
-    look.whom.setCurrentText("blurred")
+    look.whom.setCurrentIndex(look.whom.findData("fault blurred"))
     qtbot.mouseClick(look.show_button, LEFT)
     blurred = judgement_of(tissue).faults["blurred"].to_numpy()
     cells = look.gallery.crops.cells.copy()
@@ -309,9 +310,9 @@ def test_a_gallery_is_worked_through_with_keys(viewer, measured, qtbot):
     assert len(cells) == min(200, blurred.sum())
     qtbot.waitUntil(lambda: int(cells[0]) in look.gallery.crops.pictures, timeout=PATIENCE)
     picture = look.gallery.crops.pictures[int(cells[0])].toImage()
-    assert picture.width() == 96
+    assert picture.width() == round(SIDE * look.devicePixelRatioF())
     row = tissue.quality.table.iloc[cells[0]]
-    assert f"Genes {row['qc_n_genes']:.0f}" in look.text.text()
+    assert f"Genes {row['qc_n_genes']:.0f}" in look.view.text.text()
     fails = judgement_of(tissue).fails.sum()
     qtbot.keyClick(look.gallery, Qt.Key.Key_A)
     assert look.gallery.cell == cells[1]
@@ -339,8 +340,8 @@ def test_a_clicked_cell_shows_its_picture_and_metrics(measured, qtbot):
     dock, session = measured
     dock.look_fold.expand()
     session.pick_cell(7)
-    assert dock.look.text.text().startswith(str(session.active.snapshot.obs_names[7]))
-    qtbot.waitUntil(lambda: not dock.look.picture.pixmap().isNull(), timeout=PATIENCE)
+    assert dock.look.view.text.text().startswith(str(session.active.snapshot.obs_names[7]))
+    qtbot.waitUntil(lambda: not dock.look.view.picture.pixmap().isNull(), timeout=PATIENCE)
 
 
 # ---- niches that are artefacts

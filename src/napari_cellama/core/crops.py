@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,23 +62,28 @@ def viewing(image: SectionImage, channels: tuple[str, ...] | None = None) -> Vie
 
 
 def crop(view: Viewing, xy: np.ndarray, width: float, size: int) -> np.ndarray:
-    """Cut a square around a position.
+    """Cut a square around one position: see :func:`crops`."""
+    return [*crops(view, np.asarray(xy, float)[None], width, size)][0]  # noqa: RUF015 - to its end
+
+
+def crops(view: Viewing, xy: np.ndarray, width: float, size: int) -> Iterator[np.ndarray]:
+    """Cut squares around positions; what they share on disk is read once.
 
     Parameters
     ----------
     view
         From :func:`viewing`.
     xy
-        (2,) the position.
+        (n, 2) the positions.
     width
-        The square's side, in the coordinates' unit.
+        The squares' side, in the coordinates' unit.
     size
-        The picture's side in pixels.
+        The pictures' side in pixels.
 
-    Returns
-    -------
+    Yields
+    ------
     numpy.ndarray
-        (size, size, 3) uint8; grey where the image ends.
+        (size, size, 3) uint8, in the positions' order; grey where the image ends.
 
     Raises
     ------
@@ -85,34 +91,130 @@ def crop(view: Viewing, xy: np.ndarray, width: float, size: int) -> np.ndarray:
         When the pixels cannot be read.
     """
     image = view.image
+    level, half = _level_and_half(view, width, size)
+    frames = [_frame(place, half, size, image.shape_of(level)) for place in image.locate(xy, level)]
+    windows = [frame.window for frame in frames if frame is not None]
+    pixels = image.read_many(windows, level, view.channels)
+    for frame in frames:
+        picture = np.full((size, size, 3), 128, np.uint8)
+        if frame is not None:
+            shown = frame.sample(colored(view, next(pixels)))
+            picture[np.ix_(frame.rows.inside, frame.columns.inside)] = shown
+        yield picture
+
+
+def placed(
+    view: Viewing, center: np.ndarray, width: float, size: int, points: np.ndarray
+) -> np.ndarray:
+    """Return where points lie on the picture of :func:`crops` around a position.
+
+    Parameters
+    ----------
+    view, width, size
+        As for :func:`crops`.
+    center
+        (2,) the position.
+    points
+        (k, 2) positions.
+
+    Returns
+    -------
+    numpy.ndarray
+        (k, 2) x and y in shares of the picture's side, from its top left corner.
+    """
+    level, half = _level_and_half(view, width, size)
+    places = view.image.locate(np.vstack([np.asarray(center)[None], points]), level)
+    return ((places[1:] - places[0]) / (2 * half) + 0.5)[:, ::-1]
+
+
+def _level_and_half(view: Viewing, width: float, size: int) -> tuple[int, float]:
+    """Return the level that crops are cut from, and half their side in its pixels."""
+    image = view.image
     level = image.level_for(width / size)
-    row, column = image.locate(np.asarray(xy, float)[None], level)[0]
-    half = width / 2 / (image.pixel_size * float(image.zoom_of(level).mean()))
-    picture = np.full((size, size, 3), 128, np.uint8)
-    if not np.isfinite([row, column]).all():
-        return picture
-    rows = np.floor(row - half + (np.arange(size) + 0.5) * 2 * half / size).astype(int)
-    columns = np.floor(column - half + (np.arange(size) + 0.5) * 2 * half / size).astype(int)
-    height, wide = image.shape_of(level)
-    in_rows, in_columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < wide)
-    if not in_rows.any() or not in_columns.any():
-        return picture
-    top, left = rows[in_rows][0], columns[in_columns][0]
-    pixels = image.read(
-        slice(top, rows[in_rows][-1] + 1),
-        slice(left, columns[in_columns][-1] + 1),
-        level,
-        view.channels,
-    )
-    shown = colored(view, pixels[np.ix_(rows[in_rows] - top, columns[in_columns] - left)])
-    picture[np.ix_(in_rows, in_columns)] = shown
-    return picture
+    return level, width / 2 / (image.pixel_size * float(image.zoom_of(level).mean()))
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Where a picture's pixels lie along one axis of a level.
+
+    Attributes
+    ----------
+    inside
+        (size,) bool: those that lie on the image.
+    part
+        What must be read for these.
+    step
+        How many pixels of the level one of the picture covers.
+    places
+        Of those inside: their middles in the part, counted from its first pixel's middle.
+    """
+
+    inside: np.ndarray
+    part: slice
+    step: float
+    places: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where a picture's pixels lie on a level."""
+
+    rows: _Line
+    columns: _Line
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        return self.rows.part, self.columns.part
+
+    def sample(self, light: np.ndarray) -> np.ndarray:
+        """Return the picture's pixels inside, of the part's (h, w, 3) colours."""
+        for axis, line in enumerate((self.rows, self.columns)):
+            light = _sampled(light, line, axis)
+        return np.rint(light)
+
+
+def _frame(place: np.ndarray, half: float, size: int, shape: tuple[int, int]) -> _Frame | None:
+    """Return where the picture around a (row, column) lies; ``None`` off the image."""
+    if not np.isfinite(place).all():
+        return None
+    lines = [_line(middle, half, size, n) for middle, n in zip(place, shape, strict=True)]
+    return _Frame(*lines) if all(line.inside.any() for line in lines) else None
+
+
+def _line(middle: float, half: float, size: int, n: int) -> _Line:
+    step = 2 * half / size
+    places = middle - half + (np.arange(size) + 0.5) * step
+    inside = (places >= 0) & (places < n)
+    if not inside.any():
+        return _Line(inside, slice(0, 0), step, places[inside])
+    reach = max(step, 1) / 2 + 0.5
+    start = max(0, int(np.floor(places[inside][0] - reach)))
+    stop = min(n, int(np.ceil(places[inside][-1] + reach)))
+    return _Line(inside, slice(start, stop), step, places[inside] - start - 0.5)
+
+
+def _sampled(light: np.ndarray, line: _Line, axis: int) -> np.ndarray:
+    """Return light at a line's places: between pixels, or their mean where many make one."""
+    light = np.moveaxis(light, axis, 0).astype(np.float32)
+    last, shape = len(light) - 1, (-1,) + (1,) * (light.ndim - 1)
+    n = max(1, round(line.step))
+    found = 0.0
+    for shift in (np.arange(n) + 0.5) / n - 0.5:  # n samples of each pixel of the picture
+        places = np.clip(line.places + shift * line.step, 0, last)
+        low = np.floor(places).astype(int)
+        share = (places - low).astype(np.float32).reshape(shape)
+        found = found + light[low] * (1 - share) + light[np.minimum(low + 1, last)] * share
+    return np.moveaxis(found / n, 0, axis)
 
 
 def colored(view: Viewing, pixels: np.ndarray) -> np.ndarray:
     """Return (h, w, 3) uint8 of pixels (h, w, channels)."""
-    share = (pixels.astype(np.float32) - view.low) / (view.high - view.low)
-    light = np.clip(share, 0, 1) @ view.colors
+    if view.image.rgb and pixels.dtype == np.uint8:
+        return pixels
+    low, high = view.low.astype(np.float32), view.high.astype(np.float32)
+    share = np.clip((pixels.astype(np.float32) - low) / (high - low), 0, 1)
+    light = share if view.image.rgb else share @ view.colors.astype(np.float32)
     return (np.clip(light, 0, 1) * 255).astype(np.uint8)
 
 

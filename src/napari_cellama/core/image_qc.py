@@ -106,7 +106,7 @@ def image_metrics(
     cancel = cancel or CancelToken()
     yield Progress("Image", note=image.name)
     xy = np.asarray(xy, np.float64)[:, :2]
-    radius, reach = (radius, 4 * radius) if radius else _window(xy, spot_diameter)
+    radius, reach = (radius, 4 * radius) if radius else window_radius(xy, spot_diameter)
     reading = _reading(image, xy, channels, radius)
     places = image.locate(xy, reading.level)
     inside = ((places >= 0) & (places < image.shape_of(reading.level))).all(axis=1)
@@ -122,7 +122,7 @@ def image_metrics(
     return _judged(reading, found, xy, places, types, radius, reach)
 
 
-def _window(xy: np.ndarray, spot_diameter: float | None) -> tuple[float, float]:
+def window_radius(xy: np.ndarray, spot_diameter: float | None) -> tuple[float, float]:
     """Return half the width of a window, and how far away cells share its faults."""
     distance = median_neighbor_distance(xy)
     if not np.isfinite(distance) or distance <= 0:

@@ -235,7 +235,7 @@ def judge(
             coords[cells, :2],
             types=_types(adata, cells),
             channels=channels,
-            spot_diameter=_spots(adata, name),
+            spot_diameter=spot_size(adata, name),
             cancel=cancel,
         )
         for column in seen[name].table:
@@ -285,7 +285,7 @@ def _types(adata: AnnData, cells: np.ndarray) -> np.ndarray | None:
     return None if key is None else np.asarray(obs_types(adata.obs, key).codes)[cells]
 
 
-def _spots(adata: AnnData, section: str) -> float | None:
+def spot_size(adata: AnnData, section: str) -> float | None:
     """Return the diameter of a section's spots if they are spots, which hold several cells."""
     libraries = adata.uns.get("spatial")
     names = [section] if section else list(libraries) if isinstance(libraries, Mapping) else []

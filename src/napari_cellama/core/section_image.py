@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
+from napari_cellama.core.stored import Chunks, Stored
 from napari_cellama.errors import UserError
 
 Axes = Literal["yx", "yxc", "cyx"]
@@ -36,6 +40,9 @@ class SectionImage:
         The channels' colours as ``#rrggbb``, or "" where the file says nothing.
     notices
         What the user should know about it, one sentence each.
+    stored
+        The levels as they lie on disk, where they do: pixels are then read from these, without
+        the task graphs of ``levels``, which cost more than the pixels of a small part.
     """
 
     name: str
@@ -46,6 +53,7 @@ class SectionImage:
     channels: tuple[str, ...] = ()
     colors: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    stored: tuple[Stored, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.levels or self.levels[0].ndim != len(self.axes):
@@ -131,13 +139,59 @@ class SectionImage:
         columns = slice(max(columns.start, 0), min(columns.stop, width))
         source = self.levels[level]
         picked = tuple(range(self.n_channels)) if channels is None else channels
-        try:
+        with self._readable(level):
+            if self.stored:
+                return self.stored[level].read(rows, columns, picked)
             if self.axes == "yx":
                 return _in_memory(source[rows, columns])[..., None]
             if self.axes == "yxc":
                 return _in_memory(source[rows, columns, :])[..., list(picked)]
             planes = [_in_memory(source[channel, rows, columns]) for channel in picked]
             return np.stack(planes, axis=-1)
+
+    def read_many(
+        self,
+        windows: list[tuple[slice, slice]],
+        level: int = 0,
+        channels: tuple[int, ...] | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Read many small parts of a level, decoding what they share once.
+
+        Parameters
+        ----------
+        windows
+            (rows, columns) within the level.
+        level, channels
+            As for :meth:`read`.
+
+        Yields
+        ------
+        numpy.ndarray
+            As :meth:`read` returns it, in the windows' order.
+
+        Raises
+        ------
+        UserError
+            When the pixels cannot be read.
+        """
+        if not self.stored or not self.chunks.fits(level):
+            for rows, columns in windows:
+                yield self.read(rows, columns, level, channels)
+            return
+        picked = tuple(range(self.n_channels)) if channels is None else channels
+        with self._readable(level):
+            yield from self.chunks.read(windows, level, picked)
+
+    @cached_property
+    def chunks(self) -> Chunks:
+        """The chunks of ``stored`` that were decoded last."""
+        return Chunks(self.stored)
+
+    @contextmanager
+    def _readable(self, level: int) -> Iterator[None]:
+        """Turn what unreadable pixels make the libraries raise into one sentence."""
+        try:
+            yield
         except UserError:
             raise
         except Exception as error:

@@ -175,6 +175,13 @@ def recipe_of(result: NicheResult) -> Recipe:
     return Recipe(key_added=result.key) if text is None else Recipe.from_json(text)
 
 
+def stored_recipe(adata: AnnData) -> Recipe | None:
+    """Return the recipe of the last run that was saved with the data, if there was one."""
+    record = adata.uns.get(UNS, {})
+    run = record.get("runs", {}).get(record.get("last_run"))
+    return None if run is None else Recipe.from_json(str(run["recipe"]))
+
+
 def _refuse_other_cells(result: NicheResult, adata: AnnData) -> None:
     """Refuse data whose cells are not those of the run, in its order."""
     if adata.n_obs != result.n_obs:

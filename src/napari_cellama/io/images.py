@@ -15,8 +15,11 @@ from xml.etree import ElementTree
 import numpy as np
 
 from napari_cellama.core.section_image import Axes, SectionImage
+from napari_cellama.core.stored import Stored
 from napari_cellama.errors import UserError
 
+#: Threads that decode a TIFF's chunks beside each other; by default there is one.
+_WORKERS = 4
 #: Suffixes of single pictures, read whole.
 _PICTURES = (".png", ".jpg", ".jpeg")
 _UNKNOWN_SIZE = "does not say how large its pixels are; align it."
@@ -93,21 +96,24 @@ def _scaled(image: SectionImage, pixel_size: tuple[float, float] | None) -> Sect
     return replace(image, to_pixels=np.array([[1 / x, 0.0, 0.0], [0.0, 1 / y, 0.0]]))
 
 
-def _same_extent(levels: list[Any], axes: Axes, name: str) -> tuple[list[Any], list[str]]:
+def _same_extent(
+    levels: list[Any], stored: list[Stored], axes: Axes, name: str
+) -> tuple[list[Any], tuple[Stored, ...], list[str]]:
     """Leave out levels of another aspect than the finest: they are other pictures."""
     y, x = axes.index("y"), axes.index("x")
-    kept, notices = [levels[0]], []
-    for number, level in enumerate(levels[1:], start=1):
+    kept, beside, notices = [levels[0]], [stored[0]], []
+    for number, (level, own) in enumerate(zip(levels[1:], stored[1:], strict=True), start=1):
         ratio = (levels[0].shape[y] / level.shape[y]) / (levels[0].shape[x] / level.shape[x])
         if abs(ratio - 1) < 0.05 and level.shape[y] < kept[-1].shape[y]:
             kept.append(level)
+            beside.append(own)
         else:
             notices.append(
                 f"Level {number} of the image {name!r} is {level.shape[x]:,} x "
                 f"{level.shape[y]:,} pixels, which does not fit {levels[0].shape[x]:,} x "
                 f"{levels[0].shape[y]:,}; it is left out."
             )
-    return kept, notices
+    return kept, tuple(beside), notices
 
 
 # ---- pictures
@@ -134,20 +140,23 @@ def _open_tiff(path: Path, name: str) -> SectionImage:
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
         described = file.ome_metadata if file.is_ome else None
-        levels, notices = [], []
+        levels, arrays, notices = [], [], []
         for number, level in enumerate(series.levels):
             try:
-                levels.append(da.from_zarr(_array_of(level.aszarr())))
+                array = _array_of(level.aszarr(maxworkers=_WORKERS))
+                levels.append(da.from_zarr(array))
+                arrays.append(array)
             except Exception as error:
                 if number == 0:
                     raise
                 notices.append(f"Level {number} of the image {name!r} cannot be read ({error}).")
-        samples = series.axes.endswith("S")
+        samples = "S" in series.axes
         tags = file.pages[0].tags
         resolution = None if described else _tiff_pixel(tags)
+    stored = [_stored(array, series.axes) for array in arrays]
     levels = [_planes(level, series.axes) for level in levels]
     axes: Axes = "yxc" if samples else ("cyx" if levels[0].ndim == 3 else "yx")
-    levels, said = _same_extent(levels, axes, name)
+    levels, stored, said = _same_extent(levels, stored, axes, name)
     stated = _ome(described) if described else {}
     n = 1 if axes == "yx" else levels[0].shape[axes.index("c")]
     names, colors = stated.get("names", ()), stated.get("colors", ())
@@ -159,6 +168,7 @@ def _open_tiff(path: Path, name: str) -> SectionImage:
         channels=tuple(names) if len(names) == n and not samples else (),
         colors=tuple(colors) if len(colors) == n and not samples else (),
         notices=(*notices, *said),
+        stored=stored,
     )
     return _scaled(image, stated.get("pixel") or resolution)
 
@@ -175,22 +185,29 @@ def _array_of(store: Any) -> Any:
 
 
 def _planes(level: Any, axes: str) -> Any:
-    """Return a level as (channels, y, x), (y, x, samples) or (y, x): the first of all else.
+    """Return a dask array as (channels, y, x), (y, x, samples) or (y, x)."""
+    index = _stored(level, axes).index
+    level = level[tuple(slice(None) if isinstance(i, str) else i for i in index)]
+    letters = [i for i in index if isinstance(i, str)]
+    # Colours come last, also those that lie plane by plane.
+    return level.transpose(1, 2, 0) if letters[0] == "c" and "S" in axes else level
+
+
+def _stored(array: Any, axes: str) -> Stored:
+    """Return an array as it lies on disk, the first of all that is no channel, row or column.
 
     Of a stack the middle plane is taken.
     """
-    letters = list(axes)
-    for letter in list(letters):
-        if letter in "YXS" or (letter in "CIQ" and letters.count(letter) == 1):
-            continue
-        at = letters.index(letter)
-        level = level.take(level.shape[at] // 2 if letter == "Z" else 0, axis=at)
-        letters.pop(at)
-    if "S" in letters and len(letters) == 4:
-        level, letters = level[0], letters[1:]
-    if letters and letters[0] == "S":  # planar colours
-        level = level.transpose(1, 2, 0)
-    return level
+    channels = [at for at, letter in enumerate(axes) if letter in "SCIQ"]
+    # Of several such axes colours are the channels, else what is called so.
+    chosen = min(channels, key=lambda at: "SCIQ".index(axes[at]), default=None)
+    index: list[int | str] = []
+    for at, letter in enumerate(axes):
+        if letter in "YX" or at == chosen:
+            index.append("c" if at == chosen else letter.lower())
+        else:
+            index.append(array.shape[at] // 2 if letter == "Z" else 0)
+    return Stored(array, tuple(index))
 
 
 def _tiff_pixel(tags: Any) -> tuple[float, float] | None:
@@ -263,10 +280,11 @@ def _open_ome_zarr(group: Any, stated: dict[str, Any], name: str) -> SectionImag
     scales = stated["multiscales"][0]
     letters = [axis["name"] if isinstance(axis, dict) else axis for axis in scales.get("axes", ())]
     letters = letters or list("tczyx")
-    levels, notices = [], []
+    levels, arrays, notices = [], [], []
     for number, data in enumerate(scales["datasets"]):
         try:
             levels.append(da.from_zarr(group[data["path"]]))
+            arrays.append(group[data["path"]])
         except Exception:
             if number == 0:
                 raise UserError(
@@ -274,9 +292,10 @@ def _open_ome_zarr(group: Any, stated: dict[str, Any], name: str) -> SectionImag
                 ) from None
             notices.append(f"Level {number} of the image {name!r} is missing; it does without.")
     axes_text = "".join(letters).upper()
+    stored = [_stored(array, axes_text) for array in arrays]
     levels = [_planes(level, axes_text) for level in levels]
     axes: Axes = "cyx" if levels[0].ndim == 3 else "yx"
-    levels, said = _same_extent(levels, axes, name)
+    levels, stored, said = _same_extent(levels, stored, axes, name)
     n = 1 if axes == "yx" else levels[0].shape[0]
     channels = stated.get("omero", {}).get("channels", ())
     names = tuple(str(c.get("label", f"channel {i}")) for i, c in enumerate(channels, start=1))
@@ -288,6 +307,7 @@ def _open_ome_zarr(group: Any, stated: dict[str, Any], name: str) -> SectionImag
         channels=names if len(names) == n else (),
         colors=colors if len(colors) == n else (),
         notices=(*notices, *said),
+        stored=stored,
     )
     return _scaled(image, _zarr_pixel(scales, letters))
 
@@ -336,11 +356,28 @@ def _open_spatialdata(path: Path) -> list[SectionImage]:
                 np.linalg.inv(to_world)[:2],
                 rgb=coloured,
                 channels=channels,
+                stored=_spatialdata_stored(path / f"{kind}s" / str(name), levels),
             )
             found.append(image)
     if not found:
         raise UserError(f"The SpatialData store {path} holds no images and no labels.")
     return found
+
+
+def _spatialdata_stored(path: Path, levels: list[Any]) -> tuple[Stored, ...]:
+    """Return an element's levels as they lie on disk; none where they are not found there."""
+    import zarr
+
+    try:
+        group = zarr.open_group(path, mode="r")
+        attributes = dict(group.attrs)
+        scales = attributes.get("ome", attributes)["multiscales"][0]
+        arrays = [group[data["path"]] for data in scales["datasets"]]
+    except Exception:
+        return ()  # the levels themselves can be read all the same
+    if [array.shape for array in arrays] != [level.shape for level in levels]:
+        return ()
+    return tuple(_stored(array, "CYX"[-array.ndim :]) for array in arrays)
 
 
 def spatialdata_levels(element: Any) -> list[Any]:

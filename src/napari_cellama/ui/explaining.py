@@ -10,7 +10,7 @@ import numpy as np
 from napari_cellama.core.events import CancelToken, last_of
 from napari_cellama.core.explain import Explained, explaining, take_apart
 from napari_cellama.core.search import similar_cells
-from napari_cellama.core.slots import UNS, recipe_of
+from napari_cellama.core.slots import recipe_of, stored_recipe
 from napari_cellama.core.tissue import Tissue as ReadTissue
 from napari_cellama.core.tissue import read_tissue
 from napari_cellama.errors import UserError
@@ -105,8 +105,7 @@ class Explainer:
 
 def _recipe(adata: AnnData) -> Recipe:
     """Return the recipe of the run that was saved with the data."""
-    record = adata.uns.get(UNS, {})
-    run = record.get("runs", {}).get(record.get("last_run"))
-    if run is None:
+    recipe = stored_recipe(adata)
+    if recipe is None:
         raise UserError("No run was saved with these data.")
-    return Recipe.from_json(str(run["recipe"]))
+    return recipe

@@ -6,7 +6,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
-from qtpy.QtWidgets import QDockWidget, QMainWindow
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
 from napari_cellama.ui.view import is_centred
 
@@ -28,6 +28,12 @@ def main_window(viewer: Viewer) -> QMainWindow | None:
     napari has no public name for it; this is the only place that knows the private one.
     """
     return getattr(getattr(viewer, "window", None), "_qt_window", None)
+
+
+def canvas_of(viewer: Viewer) -> QWidget | None:
+    """Return what a viewer draws on, if it has a window; napari has no public name for it."""
+    qt_viewer = getattr(getattr(viewer, "window", None), "_qt_viewer", None)
+    return None if qt_viewer is None else qt_viewer.canvas.native
 
 
 class PanelKeeper(QObject):

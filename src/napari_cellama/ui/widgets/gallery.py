@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QAbstractListModel, QModelIndex, QPoint, QRect, QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QColor, QImage, QKeyEvent, QPainter, QPen, QPixmap
+from qtpy.QtGui import QColor, QKeyEvent, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QListView,
@@ -17,22 +17,32 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_cellama.ui.workers import Failed
+from napari_cellama.ui.workers import Ended, Failed
 
 if TYPE_CHECKING:
     from napari_cellama.core.events import CancelToken
+    from napari_cellama.ui.album import Cut
     from napari_cellama.ui.session import Session
     from napari_cellama.ui.workers import Job
 
 SLOT = "gallery"
 #: A picture's side on the screen, and how many come from the job at a time.
-SIDE, _BATCH = 92, 12
+SIDE, _BATCH = 92, 9
 _GAP = 4
 _FAIL, _PASS = QColor("#d62728"), QColor("#2ca02c")
 VERDICT_ROLE = int(Qt.ItemDataRole.UserRole)
 
-#: Cuts a cell's picture, (h, w, 3) uint8.
-CropOf = Callable[[int], np.ndarray]
+
+class _Wishes:
+    """Which cells are to be cut, the first first; a job takes what is there at the time."""
+
+    def __init__(self) -> None:
+        self.cells: list[int] = []
+        self.tried: set[int] = set()
+
+    def next(self) -> list[int]:
+        """Return the next few that were not tried yet."""
+        return [cell for cell in self.cells if cell not in self.tried][:_BATCH]
 
 
 class CropModel(QAbstractListModel):
@@ -43,19 +53,19 @@ class CropModel(QAbstractListModel):
     def __init__(self, session: Session, parent: QWidget) -> None:
         super().__init__(parent)
         self._session = session
-        self._crop_of: CropOf | None = None
+        self._cut: Cut | None = None
         self._verdicts: dict[int, str] = {}
         self._tips: Callable[[int], str] = str
         self.cells = np.zeros(0, np.int64)
         self.pictures: dict[int, QPixmap] = {}
+        self._wishes = _Wishes()
 
-    def show_cells(
-        self, cells: np.ndarray, crop_of: CropOf | None, tip_of: Callable[[int], str]
-    ) -> None:
+    def show_cells(self, cells: np.ndarray, cut: Cut | None, tip_of: Callable[[int], str]) -> None:
         """Show other cells, none of whose pictures is cut yet."""
         self.beginResetModel()
-        self.cells, self._crop_of, self._tips = cells, crop_of, tip_of
-        self.pictures = {}
+        self.cells, self._cut, self._tips = cells, cut, tip_of
+        self.pictures, self._wishes = {}, _Wishes()
+        self._session.jobs.cancel(SLOT)
         self.endResetModel()
 
     def show_verdicts(self, verdicts: dict[int, str]) -> None:
@@ -65,26 +75,37 @@ class CropModel(QAbstractListModel):
             self.dataChanged.emit(self.index(0), self.index(self.rowCount() - 1))
 
     def cut(self, rows: Sequence[int]) -> None:
-        """Cut the pictures of rows that have none yet, in that order; older wishes are dropped."""
-        crop_of = self._crop_of
-        wanted = (int(self.cells[row]) for row in rows)
-        missing = [cell for cell in wanted if cell not in self.pictures]
-        if crop_of is None or not missing:
-            return
+        """Cut the pictures of rows that have none yet, in that order; older wishes are dropped.
 
+        A job at work takes the new wishes up: were it stopped at every turn of the wheel, nothing
+        would come as long as somebody scrolls.
+        """
+        cells = (int(self.cells[row]) for row in rows)
+        self._wishes.cells = [cell for cell in cells if cell not in self.pictures]
+        job = self._session.jobs.current(SLOT)
+        if self._cut is not None and self._wishes.next() and (job is None or job.token.cancelled):
+            self._start(self._cut, self._wishes)
+
+    def _start(self, cut: Cut, wishes: _Wishes) -> None:
         def events(token: CancelToken) -> Iterator[Any]:
-            for start in range(0, len(missing), _BATCH):
+            while cells := wishes.next():
                 token.check()
-                yield [(cell, crop_of(cell)) for cell in missing[start : start + _BATCH]]
+                wishes.tried.update(cells)
+                yield list(zip(cells, cut(cells), strict=False))
 
-        self._session.jobs.start(SLOT, "Cutting pictures", events, self._on_event)
+        def on_event(job: Job, event: Any) -> None:
+            self._on_event(event)
+            if isinstance(event, Ended) and wishes is self._wishes and wishes.next():
+                self._start(cut, wishes)  # what was wished for just as the job ended
 
-    def _on_event(self, job: Job, event: Any) -> None:
+        self._session.jobs.start(SLOT, "Cutting pictures", events, on_event)
+
+    def _on_event(self, event: Any) -> None:
         if isinstance(event, list):
             place = {int(cell): row for row, cell in enumerate(self.cells)}
             for cell, picture in event:
                 if cell in place:
-                    self.pictures[cell] = pixmap(picture)
+                    self.pictures[cell] = QPixmap.fromImage(picture)
                     index = self.index(place[cell])
                     self.dataChanged.emit(index, index)
         elif isinstance(event, Failed):
@@ -208,12 +229,3 @@ class Gallery(QListView):
         """Cut the pictures from the first in sight on, then those before it."""
         first, n = max(0, self.indexAt(QPoint(6, 6)).row()), self.crops.rowCount()
         self.crops.cut([*range(first, n), *range(first)])
-
-
-def pixmap(picture: np.ndarray) -> QPixmap:
-    """Return a picture, (h, w, 3) uint8, as Qt draws it."""
-    picture = np.ascontiguousarray(picture)
-    height, width = picture.shape[:2]
-    return QPixmap.fromImage(
-        QImage(picture.data, width, height, 3 * width, QImage.Format.Format_RGB888)
-    )

@@ -5,47 +5,50 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from napari_cellama.core.qc_thresholds import BLURRED, BY_NAME, FOLDED, OUTSIDE, reasons
-from napari_cellama.core.sampling import badness, cells_to_look_at, typicality
-from napari_cellama.ui import format as fmt
-from napari_cellama.ui.judging import ACCEPTED, PASSES, by_hand, judgement_of
-from napari_cellama.ui.widgets.gallery import CropOf, Gallery, pixmap
-from napari_cellama.ui.widgets.inquiry import Inquiry
-from napari_cellama.ui.widgets.legend import number
+from napari_cellama.core.qc_thresholds import BLURRED, FOLDED, OUTSIDE
+from napari_cellama.core.sampling import cells_to_look_at
+from napari_cellama.ui.judging import ACCEPTED, by_hand
+from napari_cellama.ui.widgets.cell_text import about
+from napari_cellama.ui.widgets.cell_view import CellView
+from napari_cellama.ui.widgets.gallery import SIDE, Gallery
 from napari_cellama.ui.widgets.listen import listen
-from napari_cellama.ui.workers import Failed
+from napari_cellama.ui.widgets.look_choices import chosen, offer, orders, whom_to_show
 
 if TYPE_CHECKING:
-    from napari_cellama.core.qc import QCResult
+    from napari_cellama.ui.album import Album
     from napari_cellama.ui.session import Session
     from napari_cellama.ui.tissue import Tissue
 
-#: How many cells a gallery shows, and the side of the clicked cell's picture.
-N_CELLS, _SIDE = 200, 132
-_ALL, _FAILING, _SELECTION = "All cells", "Failing cells", "Selected cells"
-_RANDOM, _TYPICAL, _UNCERTAIN, _WORST = "at random", "most typical", "least certain", "worst"
-#: How many windows wide a picture is.
-_WIDTHS = {"Near": 4.0, "Wider": 8.0, "Far": 16.0}
+#: How many cells a gallery shows.
+N_CELLS = 200
 _KEYS = "Keys in the gallery: A accepts, F flags, N goes on, Return shows the cell on the tissue."
 
 
 class Look(QWidget):
-    """Shows cells of the measured tissue; ``visited(int)`` asks to fly to one."""
+    """Shows cells of the active tissue; ``visited(int)`` asks to fly to one.
+
+    Parameters
+    ----------
+    session
+        The session.
+    album
+        Cuts the pictures.
+    parent
+        The Qt parent.
+    """
 
     visited = Signal(int)
 
-    def __init__(self, session: Session, parent: QWidget) -> None:
+    def __init__(self, session: Session, album: Album, parent: QWidget) -> None:
         super().__init__(parent)
-        self._session = session
-        self._result: QCResult | None = None
-        self._crop_of: CropOf | None = None
-        self._inquiry = Inquiry(session.jobs, "crop", self._on_crop, self)
-        self.picture, self.text = QLabel(self), QLabel(self)
-        self.whom, self.how, self.width_box = (QComboBox(self) for _ in range(3))
-        self.reason = QComboBox(self)
+        self._session, self._album = session, album
+        self._seen: tuple[Any, ...] = ()
+        self._cell: int | None = None
+        self.view = CellView(session, album, self)
+        self.whom, self.how, self.reason = (QComboBox(self) for _ in range(3))
         self.gallery = Gallery(session, self)
         self.show_button = _button("Show", self.show_gallery)
         self.accept_button = _button("Accept", lambda: self._judge(True))
@@ -56,42 +59,45 @@ class Look(QWidget):
         self.gallery.judged.connect(self._judge)
         self.gallery.visited.connect(self.visited)
         self.gallery.current_changed.connect(self._on_current)
-        self.width_box.currentIndexChanged.connect(lambda *_: self._on_width())
         listen(self, session.cell_picked, self._on_picked)
-        listen(self, session.quality_changed, self.refresh)
-        listen(self, session.active_changed, self.refresh)
-        self._cell: int | None = None
+        for signal in (
+            session.quality_changed,
+            session.active_changed,
+            session.labels_changed,
+            session.clusters_changed,
+            session.matrix_ready,
+        ):
+            listen(self, signal, self.refresh)
+        listen(self, album.changed, self._on_look)
         self.refresh()
 
     def _lay_out(self) -> None:
-        self.text.setWordWrap(True)
-        self.text.setObjectName("muted")
-        self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.picture.setFixedSize(_SIDE, _SIDE)
-        self.picture.setAccessibleName("Picture of the cell")
-        self.width_box.addItems(list(_WIDTHS))
-        self.width_box.setCurrentText("Wider")
-        self.width_box.setToolTip("How much of the image is seen around a cell.")
         self.reason.setEditable(True)
         self.reason.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         self.reason.addItems(["flagged", BLURRED, FOLDED, OUTSIDE, "two cells", "debris"])
         self.reason.setToolTip("Why cells are flagged; choose or type.")
+        self.reason.setAccessibleName("Reason of a flag")
+        self.whom.setToolTip("Which cells the gallery is of.")
+        self.whom.setAccessibleName("Cells of the gallery")
+        self.how.setToolTip(f"Which {N_CELLS} of them, and in what order.")
+        self.how.setAccessibleName("Order of the gallery")
+        self.show_button.setToolTip(f"Show pictures of up to {N_CELLS} of these cells. {_KEYS}")
         for box in (self.whom, self.how, self.reason):
+            box.setMinimumContentsLength(6)
             box.setSizeAdjustPolicy(
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
             )
         self.gallery.setToolTip(_KEYS)
+        self.accept_button.setToolTip("The cell passes whatever its metrics (A in the gallery).")
+        self.flag_button.setToolTip("The cell fails, for the reason above (F in the gallery).")
+        self.next_button.setToolTip("Go to the gallery's next cell (N).")
+        self.fly_button.setToolTip("Show the cell on the tissue (Return, or a double click).")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
-        head = QHBoxLayout()
-        head.setSpacing(8)
-        head.addWidget(self.picture)
-        head.addWidget(self.text, 1)
-        layout.addLayout(head)
-        layout.addLayout(_line(self.whom, self.how))
-        layout.addLayout(_line(self.width_box, self.show_button))
+        layout.addWidget(self.view)
+        layout.addWidget(self.whom)
+        layout.addLayout(_line(self.how, self.show_button))
         layout.addWidget(self.gallery)
         layout.addLayout(_line(self.reason, self.fly_button))
         layout.addLayout(_line(self.accept_button, self.flag_button, self.next_button))
@@ -101,51 +107,46 @@ class Look(QWidget):
     def refresh(self, *_: Any) -> None:
         """Offer what can be looked at in the active tissue."""
         tissue = self._session.active
-        result = None if tissue is None else tissue.quality
-        if result is not self._result:
-            self._result, self._cell = result, None
-            self._crop_of = None if result is None else _Crops(tissue, self._width)
+        seen = (tissue, None if tissue is None else tissue.quality)
+        if seen != self._seen:
+            other = not self._seen or tissue is not self._seen[0]
+            self._seen = seen
+            self._cell = None if other else self._cell
+            self.view.show_tissue(tissue)
             self.gallery.crops.show_cells(np.zeros(0, np.int64), None, str)
-        if result is None:
-            return
-        counts = judgement_of(tissue).labels
-        there = [n for n, k in zip(counts.names, counts.sizes, strict=True) if k and n != PASSES]
-        _offer(self.whom, [_FAILING, _ALL, _SELECTION, *there])
-        run = _run_of(tissue)
-        _offer(self.how, [_RANDOM, _WORST, *((_TYPICAL, _UNCERTAIN) if run else ())])
-        self.gallery.crops.show_verdicts(by_hand(tissue))
+        if tissue is not None:
+            offer(self.whom, whom_to_show(tissue))
+            offer(self.how, orders(tissue))
+            self.gallery.crops.show_verdicts(by_hand(tissue))
         self._show_cell()
 
     def show_gallery(self) -> None:
         """Show pictures of the cells that are asked for."""
         tissue = self._session.active
-        cells = self._asked(tissue)
-        chosen = cells_to_look_at(cells, N_CELLS, self._worth(tissue, cells))
-        self.gallery.crops.show_cells(chosen, self._crop_of, lambda cell: about(tissue, cell))
-        self.gallery.crops.show_verdicts(by_hand(tissue))
-        if len(chosen):
+        if tissue is None:
+            return
+        cells = chosen(self.whom, whom_to_show(tissue)).get()
+        worth = chosen(self.how, orders(tissue)).get(cells)
+        self._show_cells(cells_to_look_at(cells, N_CELLS, worth))
+        if self.gallery.crops.rowCount():
             self.gallery.setCurrentIndex(self.gallery.crops.index(0))
             self.gallery.setFocus()
         else:
-            self.text.setText("There are no such cells.")
+            self.view.say("There are no such cells.")
 
-    def _asked(self, tissue: Tissue) -> np.ndarray:
-        whom, judgement = self.whom.currentText(), judgement_of(tissue)
-        if whom == _ALL:
-            return np.ones(tissue.n_obs, bool)
-        if whom == _SELECTION:
-            return tissue.selection
-        if whom == _FAILING:
-            return judgement.fails
-        return judgement.labels.codes == judgement.labels.names.index(whom)
+    def _show_cells(self, cells: np.ndarray) -> None:
+        tissue = self._session.active
+        cut = self._album.cut(tissue, SIDE, self.devicePixelRatioF())
+        self.gallery.crops.show_cells(cells, cut, lambda cell: about(tissue, cell))
+        self.gallery.crops.show_verdicts(by_hand(tissue))
 
-    def _worth(self, tissue: Tissue, cells: np.ndarray) -> np.ndarray | None:
-        how, run = self.how.currentText(), _run_of(tissue)
-        if how == _WORST:
-            return badness(tissue.quality.table, tissue.thresholds)
-        if how == _TYPICAL and run is not None:
-            return typicality(run.representation, cells)
-        return -run.confidence if how == _UNCERTAIN and run is not None else None
+    def _on_look(self) -> None:
+        """Cut the pictures anew, as they look now."""
+        row, tissue = self.gallery.currentIndex().row(), self._session.active
+        if tissue is not None and self.gallery.crops.rowCount():
+            self._show_cells(self.gallery.crops.cells)
+            self.gallery.setCurrentIndex(self.gallery.crops.index(row))
+        self.view.again()
 
     def _on_picked(self, tissue: Tissue, cell: int) -> None:
         if tissue is self._session.active:
@@ -159,27 +160,9 @@ class Look(QWidget):
 
     def _show_cell(self) -> None:
         """Show the cell that was clicked last, on the tissue or in the gallery."""
-        tissue = self._session.active
         for button in (self.accept_button, self.flag_button, self.fly_button):
             button.setEnabled(self._cell is not None)
-        if tissue is None or tissue.quality is None or self._cell is None:
-            self.picture.clear()
-            self.text.setText("Click a cell on the tissue, or press Show for pictures of many.")
-            return
-        self.text.setText(about(tissue, self._cell))
-        if tissue.quality.image_name and self._crop_of is not None:
-            cell, crop_of = self._cell, self._crop_of
-            self._inquiry.ask(lambda token: (cell, crop_of(cell)))
-
-    def _on_crop(self, answer: Any) -> None:
-        if isinstance(answer, Failed):
-            self.text.setText(answer.sentence)
-        elif answer[0] == self._cell:
-            smooth = Qt.TransformationMode.SmoothTransformation
-            scaled = pixmap(answer[1]).scaled(
-                _SIDE, _SIDE, Qt.AspectRatioMode.KeepAspectRatio, smooth
-            )
-            self.picture.setPixmap(scaled)
+        self.view.show_cell(self._session.active, self._cell)
 
     # ---- what the user does
 
@@ -196,71 +179,6 @@ class Look(QWidget):
     def _fly(self) -> None:
         if self._cell is not None:
             self.visited.emit(self._cell)
-
-    @property
-    def _width(self) -> float:
-        return _WIDTHS[self.width_box.currentText()]
-
-    def _on_width(self) -> None:
-        if self._result is not None:
-            self._crop_of = _Crops(self._session.active, self._width)
-            crops = self.gallery.crops
-            row = self.gallery.currentIndex()
-            tissue = self._session.active
-            crops.show_cells(crops.cells, self._crop_of, lambda cell: about(tissue, cell))
-            self.gallery.setCurrentIndex(crops.index(row.row()) if row.isValid() else row)
-            self._show_cell()
-
-
-class _Crops:
-    """Cuts pictures from the image that was judged; opens it on first use, in the job."""
-
-    def __init__(self, tissue: Tissue, width: float) -> None:
-        self._adata, self._result, self._width = tissue.snapshot, tissue.quality, width
-        self._crop_of: CropOf | None = None
-
-    def __call__(self, cell: int) -> np.ndarray:
-        if self._crop_of is None:
-            from napari_cellama.qc_api import crops_of
-
-            self._crop_of = crops_of(self._adata, self._result, self._width) or _grey
-        return self._crop_of(cell)
-
-
-def _grey(cell: int) -> np.ndarray:
-    """Stand in for a picture where the image is gone."""
-    return np.full((8, 8, 3), 128, np.uint8)
-
-
-def about(tissue: Tissue, cell: int) -> str:
-    """Say of a cell its name, what is wrong with it, and its metrics."""
-    quality = tissue.quality
-    hand = by_hand(tissue).get(cell)
-    by_limits = reasons(judgement_of(tissue).faults.iloc[[cell]])[0]
-    why = hand if hand is not None else by_limits
-    verdict = ("accepted by hand" if hand == "" else why) or "passes"
-    row = quality.table.iloc[cell]
-    metrics = [
-        f"{BY_NAME[name].label} {number(float(row[name]))}"
-        for name in row.index
-        if name in BY_NAME and np.isfinite(row[name])
-    ]
-    return f"{fmt.elided(str(tissue.snapshot.obs_names[cell]), 30)}: {verdict}\n" + "; ".join(
-        metrics[:8]
-    )
-
-
-def _run_of(tissue: Tissue) -> Any:
-    return tissue.results.get(tissue.clusters) or next(reversed(tissue.results.values()), None)
-
-
-def _offer(box: QComboBox, texts: list[str]) -> None:
-    """Offer other choices in a box, and keep the chosen one where it is still there."""
-    if [box.itemText(i) for i in range(box.count())] != texts:
-        chosen = box.currentText()
-        box.clear()
-        box.addItems(texts)
-        box.setCurrentText(chosen if chosen in texts else texts[0])
 
 
 def _button(text: str, act: Any) -> QPushButton:

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QScrollArea,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -24,7 +25,9 @@ from napari_cellama.core.events import Notice, Progress
 from napari_cellama.core.qc_thresholds import METRICS
 from napari_cellama.errors import UserError
 from napari_cellama.ui import format as fmt
+from napari_cellama.ui.album import Album
 from napari_cellama.ui.attach import layers_of, session_of
+from napari_cellama.ui.hovering import Hovering
 from napari_cellama.ui.judging import judgement_of
 from napari_cellama.ui.quality import PAINTED, SLOT
 from napari_cellama.ui.view import fly_to
@@ -78,7 +81,11 @@ class QCDock(QWidget):
         self.paint_button = _button("Paint", self._quality.paint, "secondary")
         self.select_button = _button("Select failing", self._select, "secondary")
         self.failing = FailTable(self)
-        self.look = Look(session, self)
+        self.album = Album(session)
+        self.look = Look(session, self.album, self)
+        viewer = self._viewer()
+        self.hovering = Hovering(session, viewer, self._layers, self.album, self)
+        self.look.view.hover.toggled.connect(self.hovering.switch)
         self.section = QComboBox(self)
         self.load_button = _button("Load…", self._load, "secondary")
         self.save_button = _button("Save…", self._save, "secondary")
@@ -125,13 +132,15 @@ class QCDock(QWidget):
         self.reset_button.setToolTip("Go back to the default limits.")
         self._groups = {group: QVBoxLayout() for group in ("Cells", "Image")}
         self._titles = {group: _title(group) for group in self._groups}
-        self.measured = QWidget(self)
-        column = QVBoxLayout(self.measured)
-        column.addWidget(self.summary)
-        column.addLayout(_line(self.paint_button, self.select_button))
-        column.addWidget(self.failing)
-        self.look_fold = folded("Look at cells", self.look, self.measured)
-        column.addWidget(self.look_fold)
+        content = QWidget(self)
+        self.found, self.measured = QWidget(content), QWidget(content)
+        top, column = QVBoxLayout(self.found), QVBoxLayout(self.measured)
+        top.addWidget(self.summary)
+        top.addLayout(_line(self.paint_button, self.select_button))
+        top.addWidget(self.failing)
+        self.look_fold = folded("Look at cells", self.look, content)
+        # As high as its wrapped texts need, which the fold's own policy takes for too much.
+        self.look_fold.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
         column.addWidget(self.section)
         for group, rows in self._groups.items():
             column.addWidget(self._titles[group])
@@ -139,13 +148,12 @@ class QCDock(QWidget):
         column.addWidget(self.no_image)
         column.addWidget(_title("Limits"))
         column.addLayout(_line(self.load_button, self.save_button, self.reset_button))
-        content = QWidget(self)
         outer = QVBoxLayout(content)
-        for box, right in ((column, 0), (outer, 6)):
+        for box, right in ((top, 0), (column, 0), (outer, 6)):
             box.setContentsMargins(0, 0, right, 0)
             box.setSpacing(6)
-        outer.addWidget(self.empty)
-        outer.addWidget(self.measured)
+        for widget in (self.empty, self.found, self.look_fold, self.measured):
+            outer.addWidget(widget)
         outer.addStretch(1)
         self.scroll = QScrollArea(self)
         self.scroll.setWidgetResizable(True)
@@ -227,7 +235,9 @@ class QCDock(QWidget):
         result = None if tissue is None else tissue.quality
         self.empty.setText(_NO_TISSUE if tissue is None else _NOT_MEASURED)
         self.empty.setVisible(result is None)
-        self.measured.setVisible(result is not None)
+        for widget in (self.found, self.measured):
+            widget.setVisible(result is not None)
+        self.look_fold.setVisible(tissue is not None)
         if result is not self._result:
             self._result = result
             self._make_rows()

@@ -1,0 +1,162 @@
+"""Pictures of cells for every view on them: opened once a tissue, in the job that asks first."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from napari_cellama.cell_pictures import CellPictures, PictureLook, open_pictures
+from napari_cellama.core.slots import recipe_of, stored_recipe
+from napari_cellama.errors import UserError
+from napari_cellama.recipe import Recipe
+from napari_cellama.ui.widgets.lookups import CellWriter
+from napari_cellama.ui.widgets.marking import drawn
+
+if TYPE_CHECKING:
+    from qtpy.QtGui import QImage
+
+    from napari_cellama.core.events import CancelToken
+    from napari_cellama.ui.session import Session
+    from napari_cellama.ui.tissue import Tissue
+
+#: Cuts the pictures of some cells, in a job.
+Cut = Callable[[Sequence[int]], "Iterator[QImage]"]
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A cell's picture and sentence.
+
+    Attributes
+    ----------
+    cell
+        Its row.
+    picture
+        ``None`` where there is no image.
+    sentence
+        "" where it cannot be written.
+    why_not
+        Why there is no picture; "" if there is one, or no image.
+    """
+
+    cell: int
+    picture: QImage | None
+    sentence: str
+    why_not: str = ""
+
+
+class Album:
+    """Cuts pictures of the session's tissues, as the user wants to see them.
+
+    Events (psygnal signals; on the main thread)
+
+    ``changed()``
+        Pictures look otherwise from now on.
+    """
+
+    changed = Signal()
+
+    def __init__(self, session: Session) -> None:
+        self._session = weakref.proxy(session)
+        self._look = PictureLook()
+        self._opened: tuple[tuple[Any, ...], _Opened] | None = None
+        self._writer = CellWriter()
+
+    @property
+    def look(self) -> PictureLook:
+        """What pictures show."""
+        return self._look
+
+    @look.setter
+    def look(self, look: PictureLook) -> None:
+        if look != self._look:
+            self._look = look
+            self.changed.emit()
+
+    def opened(self, tissue: Tissue) -> _Opened:
+        """Return what opens a tissue's images; call it in a job."""
+        uns, quality = tissue.snapshot.uns, tissue.quality
+        attached = uns.get("cellama", {}).get("images")
+        key = (tissue.snapshot, quality, uns.get("spatial"), attached, outlines_of(tissue))
+        known = self._opened
+        if known is None or any(a is not b for a, b in zip(known[0], key, strict=True)):
+            self._opened = known = (key, _Opened(tissue.snapshot, quality, key[-1]))
+        return known[1]
+
+    def channels(self, tissue: Tissue) -> Callable[[], tuple[str, ...]]:
+        """Return what says, in a job, which channels of a tissue's image one can choose."""
+        opened = self.opened(tissue)
+
+        def ask() -> tuple[str, ...]:
+            pictures = opened()
+            return () if pictures is None else pictures.channels
+
+        return ask
+
+    def cut(self, tissue: Tissue, side: int, ratio: float) -> Cut:
+        """Return what cuts pictures of a tissue's cells in a job, ``side`` screen pixels wide."""
+        opened, look = self.opened(tissue), self._look
+        return lambda cells: _cut(opened, cells, look, side, ratio)
+
+    def portrait(
+        self, tissue: Tissue, cell: int, side: int, ratio: float
+    ) -> Callable[[CancelToken], Portrait]:
+        """Return what makes a cell's portrait in a job."""
+        cut = self.cut(tissue, side, ratio)
+        adata, has_matrix = tissue.snapshot, tissue.has_matrix
+        result = tissue.results.get(tissue.clusters) or next(
+            reversed(tissue.results.values()), None
+        )
+
+        def make(token: CancelToken) -> Portrait:
+            picture, why_not, sentence = None, "", ""
+            try:
+                picture = next(iter([*cut([cell])]), None)
+            except UserError as error:
+                why_not = str(error)
+            token.check()
+            if has_matrix:
+                try:
+                    recipe = stored_recipe(adata) if result is None else recipe_of(result)
+                    written = self._writer.write(adata, recipe or Recipe(), cell, token)
+                    sentence = " ".join(text for _, text in written.sentences)
+                except UserError:
+                    pass  # the Niches dock says what a run would stumble over
+            return Portrait(cell, picture, sentence, why_not)
+
+        return make
+
+
+class _Opened:
+    """Opens images on first use, in whichever job that is."""
+
+    def __init__(self, *what: Any) -> None:
+        self._what, self._lock = what, threading.Lock()
+        self._found: tuple[CellPictures | None] | None = None
+
+    def __call__(self) -> CellPictures | None:
+        with self._lock:
+            if self._found is None:
+                self._found = (open_pictures(*self._what),)
+            return self._found[0]
+
+
+def outlines_of(tissue: Tissue) -> Any | None:
+    """Return the outlines of a tissue's cells, if it has any."""
+    return getattr(tissue, "boundaries", None)
+
+
+def _cut(
+    opened: _Opened, cells: Sequence[int], look: PictureLook, side: int, ratio: float
+) -> Iterator[QImage]:
+    pictures, size = opened(), round(side * ratio)
+    if pictures is None:
+        return
+    for cell, picture in zip(cells, pictures.cut(cells, look, size), strict=True):
+        marks = pictures.marks(cell, look, size) if look.marked else None
+        yield drawn(picture, marks, ratio)
