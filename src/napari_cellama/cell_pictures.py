@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,18 +21,12 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scipy.spatial import KDTree
 
+    from napari_cellama.core.boundaries import Boundaries
     from napari_cellama.core.qc import QCResult
     from napari_cellama.core.section_image import SectionImage
 
 #: A cell's radius, as a share of half a window: half of what lies between two cells.
 _RADIUS = 0.67
-
-
-class Outlines(Protocol):
-    """Where the cells' borders run."""
-
-    def polygons(self, cells: np.ndarray) -> list[np.ndarray]:
-        """Return each cell's (k, 2) x and y, none where it has no outline."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +85,7 @@ class CellPictures:
         from.
     window
         Half the width of the windows around cells, in the coordinates' unit.
-    outlines
+    boundaries
         The cells' outlines, where there are any.
     """
 
@@ -100,9 +94,9 @@ class CellPictures:
         adata: AnnData,
         images: Mapping[str, SectionImage],
         window: float,
-        outlines: Outlines | None = None,
+        boundaries: Boundaries | None = None,
     ) -> None:
-        self.images, self.window, self._outlines = images, window, outlines
+        self.images, self.window, self._boundaries = images, window, boundaries
         self._xy = positions(adata)[:, :2]
         self._section, self._names = _sections(adata)
         self._views: dict[tuple[str, tuple[str, ...] | None], Viewing | None] = {}
@@ -162,8 +156,8 @@ class CellPictures:
 
         empty = np.zeros((0, 2))
         found = [empty] * (len(near) + 1)
-        if self._outlines is not None:
-            found = self._outlines.polygons(np.append(near, cell))
+        if self._boundaries is not None:
+            found = self._boundaries.polygons(np.append(near, cell))
         others = tuple(there(polygon) for polygon in found[:-1] if len(polygon))
         bare = near[[not len(polygon) for polygon in found[:-1]]]
         own = there(found[-1]) if len(found[-1]) else empty
@@ -196,7 +190,7 @@ class CellPictures:
 
 
 def open_pictures(
-    adata: AnnData, result: QCResult | None = None, outlines: Outlines | None = None
+    adata: AnnData, result: QCResult | None = None, boundaries: Boundaries | None = None
 ) -> CellPictures | None:
     """Open the images that cells are cut from: those that were judged, if any were.
 
@@ -206,7 +200,7 @@ def open_pictures(
         Only read.
     result
         What quality control found, if it has been run.
-    outlines
+    boundaries
         The cells' outlines, where there are any.
 
     Returns
@@ -233,7 +227,7 @@ def open_pictures(
     if not window > 0:
         first = next(iter(chosen))
         window, _ = window_radius(xy[section == names.index(first)], spot_size(adata, first))
-    return CellPictures(adata, chosen, window, outlines)
+    return CellPictures(adata, chosen, window, boundaries)
 
 
 def crops_of(adata: AnnData, result: QCResult) -> Callable[[int], np.ndarray] | None:

@@ -82,7 +82,7 @@ class Album:
         """Return what opens a tissue's images; call it in a job."""
         uns, quality = tissue.snapshot.uns, tissue.quality
         attached = uns.get("cellama", {}).get("images")
-        key = (tissue.snapshot, quality, uns.get("spatial"), attached, outlines_of(tissue))
+        key = (tissue.snapshot, quality, uns.get("spatial"), attached, tissue.boundaries)
         known = self._opened
         if known is None or any(a is not b for a, b in zip(known[0], key, strict=True)):
             self._opened = known = (key, _Opened(tissue.snapshot, quality, key[-1]))
@@ -144,11 +144,6 @@ class _Opened:
             if self._found is None:
                 self._found = (open_pictures(*self._what),)
             return self._found[0]
-
-
-def outlines_of(tissue: Tissue) -> Any | None:
-    """Return the outlines of a tissue's cells, if it has any."""
-    return getattr(tissue, "boundaries", None)
 
 
 def _cut(

@@ -68,7 +68,8 @@ class Look(QWidget):
             session.matrix_ready,
         ):
             listen(self, signal, self.refresh)
-        listen(self, album.changed, self._on_look)
+        for signal in (album.changed, session.boundaries_ready):
+            listen(self, signal, self._on_look)
         self.refresh()
 
     def _lay_out(self) -> None:
@@ -140,7 +141,7 @@ class Look(QWidget):
         self.gallery.crops.show_cells(cells, cut, lambda cell: about(tissue, cell))
         self.gallery.crops.show_verdicts(by_hand(tissue))
 
-    def _on_look(self) -> None:
+    def _on_look(self, *_: Any) -> None:
         """Cut the pictures anew, as they look now."""
         row, tissue = self.gallery.currentIndex().row(), self._session.active
         if tissue is not None and self.gallery.crops.rowCount():
