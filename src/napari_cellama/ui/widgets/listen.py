@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import ismethod
 from typing import Any
+from weakref import WeakMethod
 
 from psygnal import SignalInstance
 from qtpy.QtCore import QObject
+
+#: What Qt calls when it deletes an owner. Held here, because Python's collector would take what
+#: only the owner holds apart before Qt calls it, which ends the program.
+_waiting: set[Callable[[], None]] = set()
 
 
 def listen(owner: QObject, signal: SignalInstance, slot: Callable[..., Any]) -> None:
@@ -16,4 +22,12 @@ def listen(owner: QObject, signal: SignalInstance, slot: Callable[..., Any]) -> 
     not be called any more.
     """
     signal.connect(slot)
-    owner.destroyed.connect(lambda: signal.disconnect(slot, missing_ok=True))
+    held = WeakMethod(slot) if ismethod(slot) else lambda: slot
+
+    def forget() -> None:
+        _waiting.discard(forget)
+        if (known := held()) is not None:
+            signal.disconnect(known, missing_ok=True)
+
+    _waiting.add(forget)
+    owner.destroyed.connect(forget)

@@ -31,7 +31,7 @@ class ShapeBox(QComboBox):
         self.addItems([_NAMES[shape] for shape in self.shapes])
         self.setToolTip(TOOLTIP)
         self.setAccessibleName("Draw cells as")
-        self.activated.connect(lambda row: session.draw_as(self.shapes[row]))
+        self.activated.connect(self._on_chosen)
         for signal in (session.active_changed, session.shape_changed, session.boundaries_ready):
             listen(self, signal, self._redraw)
 
@@ -39,6 +39,9 @@ class ShapeBox(QComboBox):
         """Hide and show a label with the box."""
         self._label = label
         self._redraw()
+
+    def _on_chosen(self, row: int) -> None:
+        self._session.draw_as(self.shapes[row])
 
     def _redraw(self, *_: Any) -> None:
         tissue = self._session.active
