@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+import tifffile
 from scipy.ndimage import maximum_filter
 
 import napari_cellama as nc
@@ -197,3 +198,71 @@ def test_folders_of_others_are_left_to_others(tmp_path):
         assert not is_anndata(path)
     with pytest.raises(UserError, match="holds no cells that can be read"):
         read(tmp_path / "pictures")
+
+
+def _frame(kind: str, xy: np.ndarray, names: list[str]):
+    import geopandas
+    import shapely
+
+    shapes = [shapely.Polygon(make.outline(center)) for center in xy]
+    return geopandas.GeoDataFrame({"id": names} if kind == "named" else {}, geometry=shapes)
+
+
+@pytest.mark.parametrize("kind", ["named", "nameless"])
+@pytest.mark.parametrize("suffix", [".geojson", ".parquet"])
+def test_outlines_of_ones_own(tmp_path, kind, suffix):
+    adata = section()
+    frame = _frame(kind, make.centers()[::-1] / make.PIXEL, list(adata.obs_names[::-1]))
+    path = tmp_path / f"cells{suffix}"
+    if suffix == ".parquet":
+        frame.to_parquet(path)
+    else:
+        path.write_text(frame.to_json())
+    given = nc.attach_boundaries(adata, path, pixel_size=make.PIXEL)
+    assert given.has_outline.all()
+    inside(adata, given)
+    nc.write(adata, tmp_path / "saved.h5ad")
+    again, notices = boundaries_of(read(tmp_path / "saved.h5ad"))
+    assert not notices
+    np.testing.assert_array_equal(again.vertices, given.vertices)
+
+
+def section():
+    """Return the cells of the folders as an AnnData that knows of no files."""
+    from anndata import AnnData
+
+    obs = pd.DataFrame(index=[f"cell {i}" for i in range(make.N)])
+    uns = {"cellama": {"units": "µm"}}
+    return AnnData(make.counts(4), obs=obs, obsm={"spatial": make.centers()}, uns=uns)
+
+
+def test_a_label_tiff_of_ones_own(tmp_path):
+    labels = np.zeros((320, 320), np.uint16)
+    for number, (x, y) in enumerate(make.centers() / make.PIXEL):
+        labels[int(y) - 6 : int(y) + 6, int(x) - 8 : int(x) + 8] = 500 - number
+    tifffile.imwrite(tmp_path / "labels.tif", labels)
+    adata = section()
+    found = nc.attach_boundaries(adata, tmp_path / "labels.tif", pixel_size=make.PIXEL)
+    inside(adata, found)
+    np.testing.assert_allclose(found.areas, 12 * 16 * make.PIXEL**2, rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "sentence"),
+    [
+        ("none.parquet", None, {}, "is not there any more"),
+        ("a.csv", "cell_id,x,y\na,1,2\n", {}, "has no column vertex_x, so it holds"),
+        ("b.csv", "cell_id,vertex_x,vertex_y\nq,1,2\nq,3,2\nq,3,4", {}, "None of the outlines"),
+        ("c.geojson", "{", {}, "cannot be read"),
+        ("d.csv", "", {"ids": "nam"}, "no obs column named 'nam'"),
+        ("e.csv", "", {"pixel_size": -1}, "Give a pixel_size above 0"),
+        ("f.csv", "", {"section": "S9"}, "No cell is of a section called 'S9'"),
+    ],
+)  # fmt: skip
+def test_bad_outlines_are_refused_and_change_nothing(tmp_path, name, content, options, sentence):
+    adata = section()
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=sentence):
+        nc.attach_boundaries(adata, tmp_path / name, **options)
+    assert "boundaries" not in adata.uns["cellama"]

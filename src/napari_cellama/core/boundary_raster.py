@@ -5,6 +5,7 @@ Colours come later, from a table with a row a cell, so that painting anew draws 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,6 +22,8 @@ _OVERVIEW = 48_000_000
 _COARSEST = 512
 #: Rows of the overview that are drawn at a time.
 _STRIP = 1024
+#: Outlines that are drawn without a pause, and the pause in seconds.
+_AT_ONCE, _PAUSE = 64, 1e-4
 #: Outlines so many times as wide as usual are looked at for every tile.
 _WIDE = 8
 
@@ -117,12 +120,19 @@ class BoundaryRaster:
         if len(cells):
             part = self._boundaries.take(cells)
             # PIL counts pixels by their middles.
-            corners = ((part.vertices - low) / pixel - 0.5).ravel().tolist()
-            bounds = (2 * part.offsets).tolist()
+            corners = ((part.vertices - low) / pixel - 0.5).ravel()
+            codes = 2 + 2 * cells
             draw = ImageDraw.Draw(picture).polygon
-            codes = (2 + 2 * cells).tolist()
-            for start, stop, code in zip(bounds[:-1], bounds[1:], codes, strict=True):
-                draw(corners[start:stop], fill=code)
+            for start in range(0, len(cells), _AT_ONCE):
+                bounds = 2 * part.offsets[start : start + _AT_ONCE + 1]
+                flat = corners[bounds[0] : bounds[-1]].tolist()
+                stops = (bounds - bounds[0]).tolist()
+                some = codes[start : start + _AT_ONCE].tolist()
+                for begin, stop, code in zip(stops[:-1], stops[1:], some, strict=True):
+                    draw(flat[begin:stop], fill=code)
+                # The window's thread may be waiting for the interpreter, which takes 5 ms to be
+                # handed over each time unless it is free.
+                time.sleep(_PAUSE)
         return np.asarray(picture, np.int32)
 
     def _cells_in(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:

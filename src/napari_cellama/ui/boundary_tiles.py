@@ -7,7 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QObject, QThreadPool, Signal
+from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
 
 from napari_cellama.core.boundary_raster import TILE
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 #: Tiles that are kept: 128 MiB.
 _KEPT = 128
-#: Tiles that are drawn before what is there is shown.
-_BATCH = 4
+#: Tiles that are drawn before what is there is shown, and milliseconds until it is.
+_BATCH, _SOON_MS = 4, 80
 
 _Key = tuple[int, int, int]
 
@@ -34,6 +34,7 @@ class BoundaryTiles(QObject):
     """
 
     drawn = Signal()
+    _came = Signal()
 
     def __init__(self, raster: BoundaryRaster) -> None:
         super().__init__()
@@ -44,19 +45,28 @@ class BoundaryTiles(QObject):
         self._wanted: list[_Key] = []
         self._working = self._closed = False
         self._lock = Lock()
+        # Showing more takes longer than drawing it: what came meanwhile is shown at once.
+        self._soon = QTimer(self, singleShot=True, interval=_SOON_MS)
+        self._soon.timeout.connect(self.drawn)
+        self._came.connect(self._on_came)
 
     @property
     def is_settled(self) -> bool:
         """Whether everything that was looked at is drawn."""
-        return not self._wanted and not self._working
+        return not self._wanted and not self._working and not self._soon.isActive()
 
     @property
     def levels(self) -> list[LevelView]:
         """What napari takes for an image of several levels."""
         return [LevelView(self, level) for level in range(len(self.raster.shapes))]
 
+    def _on_came(self) -> None:
+        if not self._closed and not self._soon.isActive():
+            self._soon.start()
+
     def close(self) -> None:
         """Draw no more."""
+        self._soon.stop()
         self._closed = True
         self._wanted = []
 
@@ -135,9 +145,9 @@ class BoundaryTiles(QObject):
                     self._kept.popitem(last=False)
             done += 1
             if done % _BATCH == 0 and len(missing) > 1 and not self._closed:
-                self.drawn.emit()
+                self._came.emit()
         if not self._closed:
-            self.drawn.emit()
+            self._came.emit()
 
 
 class LevelView:
