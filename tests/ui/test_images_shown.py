@@ -84,9 +84,35 @@ def test_the_real_visium_section_opens_with_its_image_under_known_spots(viewer, 
     for cell in (0, 10, 48):
         x, y = adata.obsm["spatial"][cell] * factor
         place = image.world_to_data(cells.data_to_world(cells.data[cell]))
-        np.testing.assert_allclose(place, [y, x], atol=1e-6)
-        row, column = np.rint(place).astype(int)
+        np.testing.assert_allclose(place, [y - 0.5, x - 0.5], atol=1e-6)
+        row, column = int(y), int(x)
         np.testing.assert_array_equal(image.data[row, column], pixels[row, column])
+
+
+def test_all_resolutions_and_files_show_one_pixel_at_one_place(viewer, make_adata, tmp_path):
+    """Pixel (3, 5) of 40 x 40, drawn from the coordinate (50, 30) to (60, 40), is there in all."""
+    adata = make_adata(100)
+    full = np.zeros((40, 40), np.uint8)
+    full[3, 5] = 255
+    half = full.reshape(20, 2, 20, 2).max(axis=(1, 3))
+    adata.uns["spatial"] = {
+        "lib": {
+            "images": {"hires": full, "lowres": half},
+            "scalefactors": {"tissue_hires_scalef": 0.1, "tissue_lowres_scalef": 0.05},
+        }
+    }
+    tifffile.imwrite(tmp_path / "scan.tif", full)
+    nc.attach_image(adata, tmp_path / "scan.tif", pixel_size=10.0)
+    session_of(viewer)
+    show(viewer, Tissue.from_adata(adata, "section"))
+    layers = {layer.name.split(" · ")[1]: layer for layer in viewer.layers if " · " in layer.name}
+    for x, y, lit in ((55, 35, True), (51, 31, True), (59, 39, True), (49, 35, False)):
+        for name in ("hires", "scan"):
+            assert bool(layers[name].get_value((y, x), world=True)) == lit, (name, x, y)
+    for x, y, lit in ((41, 21, True), (59, 39, True), (39, 35, False), (55, 41, False)):
+        assert bool(layers["lowres"].get_value((y, x), world=True)) == lit
+    np.testing.assert_allclose(layers["hires"].data_to_world((-0.5, -0.5)), (0, 0), atol=1e-9)
+    np.testing.assert_allclose(layers["lowres"].data_to_world((-0.5, -0.5)), (0, 0), atol=1e-9)
 
 
 def test_an_attached_image_that_is_gone_is_said_and_the_rest_opens(

@@ -19,9 +19,9 @@ FITS = 0.5
 def images_of(adata: AnnData) -> dict[str, list[SectionImage]]:
     """Return the images of ``uns['spatial']``, by library, finest first.
 
-    ``coordinate * tissue_{name}_scalef = pixel``; an image without a scale factor is taken to
-    have the coordinates' own pixels. Entries that are no pictures (a file's name, as some Space
-    Ranger readers leave) are passed over.
+    ``coordinate * tissue_{name}_scalef = pixel``, where pixel k reaches from k to k + 1; an image
+    without a scale factor is taken to have the coordinates' own pixels. Entries that are no
+    pictures (a file's name, as some Space Ranger readers leave) are passed over.
     """
     libraries = adata.uns.get("spatial")
     found: dict[str, list[SectionImage]] = {}
