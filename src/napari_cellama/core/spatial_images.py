@@ -83,7 +83,8 @@ def misfit(image: SectionImage, xy: np.ndarray) -> str:
     places = image.locate(xy[np.isfinite(xy).all(axis=1)])
     if not len(places):
         return ""
-    (height, width), (low, high) = image.shape, (places.min(axis=0), places.max(axis=0))
+    height, width = image.shape
+    low, high = (np.rint(end) + 0.0 for end in (places.min(axis=0), places.max(axis=0)))
     return (
         f"Only {share:.0%} of the cells lie on the image {image.name!r}: it is {width:,} x "
         f"{height:,} pixels, but by its scale the cells reach from ({low[1]:,.0f}, {low[0]:,.0f}) "
