@@ -12,7 +12,7 @@ from napari.utils.notifications import notification_manager
 import napari_cellama as nc
 from napari_cellama.ui.attach import session_of
 from napari_cellama.ui.contributions import read_layers
-from napari_cellama.ui.layers import layer_data, show
+from napari_cellama.ui.layers import show
 from napari_cellama.ui.tissue import Tissue
 
 

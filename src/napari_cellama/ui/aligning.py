@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_cellama.core.alignment import Alignment, by_values
+from napari_cellama.core.alignment import Alignment, beside, by_values
+from napari_cellama.core.spatial_images import FITS, share_inside
 from napari_cellama.errors import UserError
 from napari_cellama.io.attached import Attached, by_file
 from napari_cellama.io.images import states_size
+from napari_cellama.ui.image_desk import cells_of
 
 if TYPE_CHECKING:
+    from napari_cellama.core.section_image import SectionImage
     from napari_cellama.ui.imaging import Imaging
     from napari_cellama.ui.placement import Placement
     from napari_cellama.ui.session import Session
@@ -75,13 +78,23 @@ class Aligning:
         changes = {"section": section, "to_pixels": to_pixels}
         self._imaging.replace(tissue, f"Move {name} to {section}", attached, **changes)
 
-    def set_landmarks(self, on: bool) -> None:
-        """Let clicks on the tissue set landmarks of the chosen image, or no longer."""
-        if on:
-            self._imaging.need()
-            self._session.take_tool("landmark")
-        else:
+    def set_landmarks(self, on: bool, placement: Placement) -> None:
+        """Let clicks on the tissue set landmarks of the chosen image, or no longer.
+
+        An image that hardly any cell lies on is put beside them, where both can be clicked.
+        """
+        if not on:
             self._imaging.put_away()
+            return
+        tissue, attached = self._imaging.need()
+        image = self._imaging.image_of(tissue, attached)
+        fresh = image is not None and not len(attached.pixels) and attached.how != "none"
+        if fresh and share_inside(image, cells_of(tissue, attached)) < FITS:
+            to_pixels = put_beside(image, placement, attached.section)
+            step = f"Put {attached.name} beside the cells"
+            self._imaging.replace(tissue, step, attached, to_pixels=to_pixels, how="none")
+        self._session.take_tool("landmark")
+        self._imaging.placed.emit(tissue, self._imaging.attached(tissue))
 
     def click(self, y: float, x: float, placement: Placement) -> None:
         """Take a click at a place of the world: one on the image, the next among the cells."""
@@ -140,6 +153,12 @@ class Aligning:
     ) -> None:
         if how != attached.how or not np.allclose(to_pixels, attached.to_pixels, rtol=1e-9):
             self._imaging.replace(tissue, step, attached, to_pixels=to_pixels, how=how)
+
+
+def put_beside(image: SectionImage, placement: Placement, section: str) -> np.ndarray:
+    """Return the transform by which an image is seen beside all cells, of whatever section."""
+    xy = placement.points[:, :-3:-1] - np.array(placement.offset_of(section))[::-1]
+    return beside(image.shape, xy.min(axis=0), xy.max(axis=0)).to_pixels
 
 
 def fit_of(attached: Attached) -> tuple[Alignment | None, str]:

@@ -12,23 +12,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from psygnal import Signal
 
-from napari_cellama.core.alignment import beside
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.spatial_images import FITS, share_inside
 from napari_cellama.errors import UserError, unknown_name
 from napari_cellama.io.attached import Attached, by_file, open_attached
 from napari_cellama.io.images import open_images, states_size
-from napari_cellama.ui.aligning import Aligning
+from napari_cellama.ui.aligning import Aligning, put_beside
 from napari_cellama.ui.image_desk import BEST, Desks, Opened, cells_of
 from napari_cellama.ui.images import channels_at_first, limits_of
 from napari_cellama.ui.placement import Placement, place
 from napari_cellama.ui.workers import Ended, Failed, Job
 
 if TYPE_CHECKING:
-    from napari_cellama.core.section_image import SectionImage
     from napari_cellama.ui.session import Session
     from napari_cellama.ui.tissue import Tissue
 
@@ -111,11 +108,10 @@ class Imaging(Desks):
         return job
 
     def take(self, number: int) -> None:
-        """Add one of the images that a store offers; a negative number takes none of them."""
+        """Add one of the images that a store offers."""
         tissue = self._session.need_tissue()
         desk = self.desk_of(tissue)
-        if number >= 0:
-            self._attach(tissue, Opened(desk.offered[1][number]), place(tissue.snapshot))
+        self._attach(tissue, Opened(desk.offered[1][number]), place(tissue.snapshot))
         desk.offered = ("", [])
         self._session.images_changed.emit(tissue)
 
@@ -128,14 +124,18 @@ class Imaging(Desks):
             name, number = f"{image.name} {number}", number + 1
         section = next(iter(placement.offsets), "")
         attached = Attached(name, desk.offered[0], image.name, section)
-        unit = tissue.units
-        to_pixels = by_file(image, unit)
-        cells = cells_of(tissue, attached)
-        known = unit == "µm" and states_size(image)
-        if known or share_inside(replace(image, to_pixels=to_pixels), cells) >= FITS:
+        to_pixels = by_file(image, tissue.units)
+        if tissue.units == "µm":
+            known = states_size(image)
+        else:
+            there = replace(image, to_pixels=to_pixels)
+            known = share_inside(there, cells_of(tissue, attached)) >= FITS
+        if known:
             attached = replace(attached, to_pixels=to_pixels, how="file")
         else:
-            attached = replace(attached, to_pixels=_beside(image, placement, section), how="none")
+            attached = replace(
+                attached, to_pixels=put_beside(image, placement, section), how="none"
+            )
         desk.opened[attached.key] = opened
         desk.problems.pop(attached.key, None)
         desk.chosen, desk.pixel = name, None
@@ -201,6 +201,12 @@ class Imaging(Desks):
         if attached is None:
             raise unknown_name("attached image", name, [one.name for one in tissue.images])
         return tissue, attached
+
+    def show_pins(self, on: bool) -> None:
+        """Draw the landmarks also while none is being set, or no longer."""
+        self.pins_shown = on
+        if (tissue := self._session.active) is not None:
+            self._session.images_changed.emit(tissue)
 
     def put_away(self, *_: Any) -> None:
         """Set no landmarks any more."""
@@ -268,9 +274,3 @@ class Imaging(Desks):
         notices = [*self.image_of(tissue, attached).notices, self.misfit_of(tissue, attached)]
         for text in filter(None, notices):
             self.warned.emit(text)
-
-
-def _beside(image: SectionImage, placement: Placement, section: str) -> np.ndarray:
-    """Return where an image is seen beside all cells, whatever section it is of."""
-    xy = placement.points[:, :-3:-1] - np.array(placement.offset_of(section))[::-1]
-    return beside(image.shape, xy.min(axis=0), xy.max(axis=0)).to_pixels

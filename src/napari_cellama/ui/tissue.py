@@ -216,6 +216,15 @@ class Tissue:
         write_attached(self.snapshot, self.images)
 
     @property
+    def changed_quality(self) -> tuple[Thresholds | None, tuple[Attached, ...] | None]:
+        """The limits and the images where they are others than it came with; else ``None``."""
+        limits, images = self.came_with
+        return (
+            None if self.thresholds == limits else self.thresholds,
+            None if self.images is images else self.images,
+        )
+
+    @property
     def units(self) -> str:
         """The coordinates' unit, "micrometre" or "pixel"."""
         from napari_cellama.core.units import units_of
