@@ -17,7 +17,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 import napari_cellama as nc
-from napari_cellama.ui.attach import session_of
+from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.contributions import read_layers
 from napari_cellama.ui.images import IMAGE
 from napari_cellama.ui.judging import judgement_of
@@ -178,6 +178,34 @@ def test_an_image_of_unknown_place_is_seen_beside_the_cells(
     wait(qtbot, session)
     assert session.active.quality.image_name == ""
     assert "The image 'photo' is not aligned yet" in dock.message.sentence.text()
+
+
+def test_images_lie_below_outlines_and_stains_add_up(
+    open_dock, make_adata, viewer, monkeypatch, tmp_path, qtbot
+):
+    adata = make_adata(36)
+    adata.obsm["spatial"] += 5
+    corners = np.array([[-3, -3], [3, -3], [3, 3], [-3, 3]])
+    adata.uns["cellama"]["boundaries"] = {
+        "cells": {
+            "vertices": (adata.obsm["spatial"][:, None] + corners).reshape(-1, 2),
+            "offsets": np.arange(37) * 4,
+            "names": adata.obs_names.to_numpy(),
+        }
+    }
+    dock, session = open_dock(adata)
+    qtbot.waitUntil(lambda: session.active.boundaries is not None)
+    session.draw_as("filled")
+    outlines = layers_of(viewer).outlines
+    qtbot.waitUntil(lambda: outlines.is_visible(session.active), timeout=PATIENCE)
+    for name in ("dapi", "polyt"):
+        planes = np.full((1, 128, 128), 500, np.uint16)
+        write_pyramid(tmp_path / f"{name}.ome.tif", planes, **MICROMETRES)
+        add(dock, session, tmp_path / f"{name}.ome.tif", monkeypatch, qtbot)
+    names = [layer.name.removeprefix("section · ") for layer in viewer.layers]
+    assert names == ["dapi", "polyt", "outlines", "section"]
+    assert [layer.blending for layer in image_layers(viewer)] == ["opaque", "additive"]
+    qtbot.waitUntil(lambda: outlines.tiles_of(session.active).is_settled, timeout=PATIENCE)
 
 
 def test_an_image_of_pixels_is_taken_for_that_of_the_coordinates(

@@ -80,6 +80,8 @@ class ImageLayers:
             if tag not in wanted:
                 viewer.layers.remove(layer)
         self._made = {tag for tag in self._made if tag[0] != tissue.id} | wanted
+        if set(here) != set(self.layers_of(tissue)):
+            self._layers.outlines.paint(tissue)  # over an image they are paler inside
         # What the docks speak of stays the active layer.
         if viewer.layers.selection.active is not points and tissue is self._session.active:
             active = viewer.layers.selection.active
@@ -123,16 +125,19 @@ class ImageLayers:
         return tags
 
     def _add(self, tissue: Tissue, layers: Any, first: bool) -> None:
-        """Put layers right below the cells; only the first of an image covers what is below."""
+        """Put layers below the cells; the first of fluorescence covers what lies below it."""
         from napari.layers import Layer
 
         viewer = self._viewer()
         active = viewer.layers.selection.active
+        others = [layer for layer in self.layers_of(tissue).values() if not layer.rgb]
         for data, attributes, kind in layers:
-            if not first and attributes.get("blending") == "opaque":
+            if (others or not first) and attributes.get("blending") == "opaque":
                 attributes["blending"] = "additive"
             layer = Layer.create(data, attributes, kind)
-            viewer.layers.insert(viewer.layers.index(self._layers.layer_of(tissue)), layer)
+            cells = (self._layers.layer_of(tissue), self._layers.outlines.layer_of(tissue))
+            lowest = min(viewer.layers.index(one) for one in cells if one in viewer.layers)
+            viewer.layers.insert(lowest, layer)
         viewer.layers.selection.active = active
 
     def _forget_closed(self) -> None:

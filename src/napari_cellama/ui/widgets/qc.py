@@ -133,6 +133,10 @@ class QCDock(QWidget):
         self.load_button.setToolTip("Take limits from a JSON file, e.g. of another section.")
         self.save_button.setToolTip("Keep the limits as JSON, for other sections and the command.")
         self.reset_button.setToolTip("Go back to the default limits.")
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Put what was measured, and what can be done, below each other."""
         self._groups = {group: QVBoxLayout() for group in ("Cells", "Image")}
         self._titles = {group: _title(group) for group in self._groups}
         content = QWidget(self)
@@ -155,13 +159,7 @@ class QCDock(QWidget):
         for box, right in ((top, 0), (column, 0), (outer, 6)):
             box.setContentsMargins(0, 0, right, 0)
             box.setSpacing(6)
-        self.image_fold = folded("Images", self.images, content)
-        self.image_fold.toggleButton().setToolTip("Add an image, align it, choose what is judged.")
-        self.image_fold.toggled.connect(self._session.imaging.show_pins)
-        # superqt gives it no more than its hint, which does not know how texts are wrapped.
-        as_needed = QSizePolicy.Policy.Preferred
-        self.image_fold.setSizePolicy(as_needed, as_needed)
-        self.image_fold.layout().setAlignment(Qt.AlignmentFlag(0))
+        self.image_fold = self._fold_images(content)
         shown = (self.image_fold, self.empty, self.found, self.look_fold, self.measured)
         for widget in shown:
             outer.addWidget(widget)
@@ -178,6 +176,16 @@ class QCDock(QWidget):
         layout.addWidget(self.message)
         layout.addWidget(self.progress)
         layout.addLayout(_line(self.measure_button, self.cancel_button, first=3))
+
+    def _fold_images(self, parent: QWidget) -> QWidget:
+        fold = folded("Images", self.images, parent)
+        fold.toggleButton().setToolTip("Add an image, align it, choose what is judged.")
+        fold.toggled.connect(self._session.imaging.show_pins)
+        # superqt gives it no more than its hint, which does not know how texts are wrapped.
+        as_needed = QSizePolicy.Policy.Preferred
+        fold.setSizePolicy(as_needed, as_needed)
+        fold.layout().setAlignment(Qt.AlignmentFlag(0))
+        return fold
 
     def _color_histograms(self, viewer: napari.Viewer) -> None:
         """Colour the histograms by the viewer's theme, now and whenever the theme changes."""
