@@ -254,25 +254,46 @@ def test_what_cannot_be_opened_is_said_in_one_sentence(
     assert dock.images.add_button.isEnabled()
 
 
-def test_a_level_that_is_missing_is_said_and_gone_without(
-    open_dock, make_adata, viewer, monkeypatch, tmp_path, qtbot
-):
-    store = tmp_path / "scan.zarr"
+def write_store(store):
+    """Write an OME-Zarr of three levels of noise, half a micrometre a pixel."""
+    rng = np.random.default_rng(0)
     group = zarr.open_group(store, mode="w")
     datasets = []
     for level, side in enumerate((128, 64, 32)):
         array = group.create_array(str(level), shape=(side, side), chunks=(32, 32), dtype="u2")
-        array[:] = 7
+        array[:] = rng.integers(0, 4000, (side, side), dtype=np.uint16)
         scale = {"type": "scale", "scale": [0.5 * 2**level] * 2}
         datasets.append({"path": str(level), "coordinateTransformations": [scale]})
     axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
     group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+
+
+def test_a_level_that_is_missing_is_said_and_gone_without(
+    open_dock, make_adata, viewer, monkeypatch, tmp_path, qtbot
+):
+    store = tmp_path / "scan.zarr"
+    write_store(store)
     shutil.rmtree(store / "1")
     dock, session = open_dock(make_adata(36))
     add(dock, session, store, monkeypatch, qtbot)
     assert "Level 1 of the image 'scan' is missing; it does without." in dock.images.notice.text()
     (layer,) = image_layers(viewer)
     assert len(layer.data) == 2
+
+
+def test_a_level_that_cannot_be_read_is_said_and_nothing_is_added(
+    open_dock, make_adata, viewer, monkeypatch, tmp_path, qtbot
+):
+    store = tmp_path / "scan.zarr"
+    write_store(store)
+    for chunk in (path for path in (store / "2").rglob("*") if path.suffix != ".json"):
+        if chunk.is_file():
+            chunk.write_bytes(b"broken")
+    dock, session = open_dock(make_adata(36))
+    add(dock, session, store, monkeypatch, qtbot)
+    assert "Level 2 of the image 'scan' cannot be read" in dock.message.sentence.text()
+    assert image_layers(viewer) == []
+    assert session.active.images == ()
 
 
 def test_another_scale_than_the_data_say_is_warned_of_in_numbers(
