@@ -11,6 +11,7 @@ import pytest
 import tifffile
 import zarr
 from napari.layers import Layer
+from napari.utils.notifications import notification_manager
 from PIL import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
@@ -294,6 +295,27 @@ def test_a_level_that_cannot_be_read_is_said_and_nothing_is_added(
     assert "Level 2 of the image 'scan' cannot be read" in dock.message.sentence.text()
     assert image_layers(viewer) == []
     assert session.active.images == ()
+
+
+def test_a_broken_tile_is_black_and_said_once_and_the_window_goes_on(
+    open_dock, make_adata, viewer, monkeypatch, tmp_path, qtbot
+):
+    store = tmp_path / "scan.zarr"
+    write_store(store)
+    chunks = [path for path in (store / "0").rglob("*") if path.is_file() and path.suffix == ""]
+    broken = next(path for path in chunks if path.parts[-2:] == ("1", "2"))
+    broken.write_bytes(b"broken")
+    dock, session = open_dock(make_adata(36))
+    before = len(notification_manager.records)
+    add(dock, session, store, monkeypatch, qtbot)
+    (layer,) = image_layers(viewer)
+    whole = np.asarray(layer.data[0])
+    assert not whole[32:64, 64:96].any()
+    assert (whole[32:64, :64] > 0).any()
+    viewer.scene.camera.zoom = 20
+    viewer.screenshot(canvas_only=True, flash=False)
+    (said,) = [note.message for note in notification_manager.records[before:]]
+    assert said.startswith("Level 0 of the image 'scan' cannot be read everywhere")
 
 
 def test_another_scale_than_the_data_say_is_warned_of_in_numbers(

@@ -9,10 +9,12 @@ the one place that converts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
+from napari.utils.notifications import show_warning
 
 from napari_cellama.core import spatial_images
 from napari_cellama.core.crops import viewing
@@ -157,6 +159,8 @@ def image_layers(
         What the layers keep to be known by.
     """
     channels = channels_at_first(image) if channels is None else channels
+    limits = limits_of(image, channels) if limits is None else limits
+    image = replace(image, levels=tuple(_guarded(image)))
     shared = {
         "affine": world_of(image, offset),
         "units": unit,
@@ -168,7 +172,6 @@ def image_layers(
         metadata = {} if tag is None else {IMAGE: (*tag, "")}
         yield _levels(_colored(image)), {**shared, "name": name, "metadata": metadata}, "image"
         return
-    limits = limits_of(image, channels) if limits is None else limits
     numbers = [number for number, own in enumerate(image.channels) if own in channels]
     for number in numbers:
         own = image.channels[number]
@@ -197,6 +200,43 @@ def world_of(image: SectionImage, offset: tuple[float, float]) -> np.ndarray:
     swap = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1]])
     moved = np.array([[1, 0, offset[0]], [0, 1, offset[1]], [0, 0, 1]])
     return moved @ swap @ to_world @ half @ swap
+
+
+class _Guard:
+    """Reads parts of a level; what cannot be read is black, and said once an image."""
+
+    def __init__(self, level: Any, number: int, name: str, told: set[str]) -> None:
+        self._level, self._number, self._name, self._told = level, number, name, told
+        self.shape, self.dtype, self.ndim = level.shape, level.dtype, level.ndim
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        part = self._level[key]
+        try:
+            return np.asarray(part.compute(scheduler="synchronous"))
+        except Exception as error:
+            if not self._told:
+                self._told.add(self._name)
+                reason = " ".join(str(error).split())[:120] or type(error).__name__
+                show_warning(
+                    f"Level {self._number} of the image {self._name!r} cannot be read everywhere "
+                    f"({reason}); what is missing is black."
+                )
+            return np.zeros(part.shape, part.dtype)
+
+
+def _guarded(image: SectionImage) -> Iterator[Any]:
+    """Yield the levels as they are drawn: a broken tile must not break the canvas."""
+    import dask.array as da
+
+    told: set[str] = set()
+    for number, level in enumerate(image.levels):
+        if not hasattr(level, "compute"):
+            yield level
+            continue
+        guard = _Guard(level, number, image.name, told)
+        empty = np.empty((0,) * level.ndim, level.dtype)
+        # Of the same tiles, so that one that is broken leaves its neighbours.
+        yield da.from_array(guard, level.chunks, name=f"drawn-{uuid4().hex}", meta=empty)
 
 
 def _levels(levels: list[Any]) -> Any:
