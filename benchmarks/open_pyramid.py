@@ -1,9 +1,13 @@
 """How long a 40,000 x 40,000 pyramid takes to open, and how much memory.
 
     python benchmarks/open_pyramid.py
+    xvfb-run -a python benchmarks/open_pyramid.py
 
 Writes an OME-TIFF and an OME-Zarr of 40,000 x 40,000 pixels in seven levels, then opens each in a
-process of its own and draws what napari would: the coarsest level, and a screen of the finest.
+process of its own and reads what napari would: the coarsest level, and a screen of the finest.
+With a display each is then added in a real window, as the QC dock does it, to a section of 20,000
+cells, until the canvas has drawn it; and the canvas zooms in to the finest level. Memory is the
+peak above what the process held before.
 """
 
 from __future__ import annotations
@@ -73,13 +77,85 @@ def measure(path: str) -> None:
           f"{(peak - before) / whole:.1%} of its pixels")  # fmt: skip
 
 
+def measure_window(path: str) -> None:
+    """Add one to a section in a window and say what it took."""
+    import anndata as ad
+    import napari
+    import tifffile
+
+    from napari_cellama.ui.attach import session_of
+    from napari_cellama.ui.layers import show
+    from napari_cellama.ui.tissue import Tissue
+
+    xy = np.random.default_rng(0).uniform(0, SIDE / 4, (20_000, 2))
+    adata = ad.AnnData(
+        np.ones((len(xy), 2), np.float32),
+        obsm={"spatial": xy}, uns={"cellama": {"units": "µm"}},
+    )  # fmt: skip
+    viewer = napari.Viewer()
+    session = session_of(viewer)
+    show(viewer, Tissue.from_adata(adata, "section"))
+    viewer.screenshot(canvas_only=True, flash=False)
+    small = Path(path).with_name("small.tif")
+    tifffile.imwrite(small, np.zeros((64, 64), np.uint8))
+    first = add(viewer, session, small)[0]  # napari's own share, and what it does but once
+    reset_peak()
+    before = memory("VmRSS")
+    opened, stood = add(viewer, session, Path(path))
+    held = memory("VmHWM") - before
+    start = time.perf_counter()
+    viewer.scene.camera.zoom = 4
+    viewer.screenshot(canvas_only=True, flash=False)
+    near = time.perf_counter() - start
+    name = Path(path).name
+    print(
+        f"{name:<14} added in the window and drawn in {opened:.2f} s, {held:.0f} MB more "
+        f"than before ({before:.0f} MB); from near after another {near:.2f} s, "
+        f"{memory('VmHWM') - before:.0f} MB; the window stood still for {stood:.2f} s at most "
+        f"(64 x 64 pixels, the window's first image: {first:.2f} s)"
+    )
+    viewer.close()
+
+
+def add(viewer, session, path: Path) -> tuple[float, float]:
+    """Add an image as the dock does, and draw it; returns the seconds, and the longest stall."""
+    from qtpy.QtWidgets import QApplication
+
+    n_layers, start = len(viewer.layers), time.perf_counter()
+    session.imaging.add(path)
+    longest, last = 0.0, start
+    while session.jobs.current("image") is not None:
+        QApplication.processEvents()
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+        time.sleep(0.002)
+    viewer.screenshot(canvas_only=True, flash=False)
+    assert len(viewer.layers) == n_layers + 1
+    return time.perf_counter() - start, longest
+
+
+def memory(which: str) -> float:
+    """Return the process's memory in MB: VmRSS now, VmHWM at its peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith(which))
+
+
+def reset_peak() -> None:
+    """Let the peak begin anew."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
 def main() -> None:
+    if len(sys.argv) > 2:
+        return measure_window(sys.argv[1])
     if len(sys.argv) > 1:
         return measure(sys.argv[1])
     print(f"{SIDE:,} x {SIDE:,} pixels, {LEVELS} levels, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as folder:
         for path in write(Path(folder)):
             subprocess.run([sys.executable, __file__, str(path)], check=True)
+            if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+                subprocess.run([sys.executable, __file__, str(path), "window"], check=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from napari_cellama.core.niche_faults import niche_aucs, suspicious_niches
 from napari_cellama.core.qc import judge
 from napari_cellama.core.qc_thresholds import Limit, Thresholds, failing, flags, reasons
 from napari_cellama.core.sampling import badness, cells_to_look_at, typicality
+from napari_cellama.core.section_image import SectionImage
 from napari_cellama.errors import UserError
 from napari_cellama.sample import tissue
 
@@ -224,3 +225,23 @@ def test_typical_cells_are_near_the_middle_and_bad_ones_far_on_the_wrong_side():
     high = Thresholds(limits=(Limit(metric="qc_local_density", high=20),))
     assert badness(table, low).argmax() == 4
     assert badness(table, high).argmax() == 5
+
+
+def test_an_image_that_one_section_has_is_read_there_and_missed_elsewhere():
+    adata = tissue(600, seed=4, images=False)
+    adata.obs["sample"] = pd.Categorical(["left"] * 300 + ["right"] * 300)
+    pixels = np.random.default_rng(0).integers(0, 4000, (3, 400, 400), dtype=np.uint16)
+    span = np.ptp(adata.obsm["spatial"], axis=0).max()
+    scale = np.array([[380 / span, 0, 10], [0, 380 / span, 10]], float)
+    image = SectionImage("scan", (pixels,), "cyx", scale, channels=("DAPI", "CD3", "CD20"))
+    given = {"images": {"left": [image]}, "image": "scan", "channels": ("CD20", "CD3")}
+    events, found = finished(judge(adata, **given))
+    signal = found.table["qc_image_signal"].notna().to_numpy()
+    assert signal[:300].mean() > 0.9
+    assert not signal[300:].any()
+    assert "qc_image_signal_(CD3)" in found.table
+    said = [event.text for event in events if isinstance(event, Notice)]
+    text = "There is no image 'scan' of section right, so its cells alone are judged."
+    assert text in said
+    with pytest.raises(UserError, match="There is no image 'xray'; there are: scan"):
+        finished(judge(adata, images={"left": [image]}, image="xray"))

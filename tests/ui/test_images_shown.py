@@ -12,7 +12,7 @@ from napari.utils.notifications import notification_manager
 import napari_cellama as nc
 from napari_cellama.ui.attach import session_of
 from napari_cellama.ui.contributions import read_layers
-from napari_cellama.ui.layers import layer_data, show
+from napari_cellama.ui.layers import show
 from napari_cellama.ui.tissue import Tissue
 
 
@@ -23,13 +23,28 @@ def _no_threads_of_dask():
 
 
 @pytest.fixture
+def images_open(viewer, qtbot):
+    """Return what waits until the images of the active tissue are open."""
+
+    def wait():
+        session = session_of(viewer)
+        slot = f"images {session.active.id}"
+        qtbot.waitUntil(lambda: session.jobs.current(slot) is None, timeout=60_000)
+        qtbot.wait(50)
+
+    return wait
+
+
+@pytest.fixture
 def said():
     """Return what napari has told the user since the test began."""
     before = len(notification_manager.records)
     return lambda: [note.message for note in notification_manager.records[before:]]
 
 
-def test_a_pyramid_lies_under_its_cells_in_its_own_colours(viewer, make_adata, tmp_path, canvas):
+def test_a_pyramid_lies_under_its_cells_in_its_own_colours(
+    viewer, make_adata, tmp_path, images_open
+):
     rng = np.random.default_rng(0)
     planes = rng.integers(100, 4000, (2, 256, 256), dtype=np.uint16)
     options = {"tile": (64, 64), "photometric": "minisblack"}
@@ -46,7 +61,9 @@ def test_a_pyramid_lies_under_its_cells_in_its_own_colours(viewer, make_adata, t
     session_of(viewer)
     for data in read_layers(str(tmp_path / "section.h5ad")):
         viewer.add_layer(Layer.create(*data))
+    images_open()
     dapi, cd3, cells = viewer.layers
+    assert viewer.layers.selection.active is cells
     assert [layer.name for layer in viewer.layers] == [
         "section · scan DAPI",
         "section · scan CD3",
@@ -84,18 +101,64 @@ def test_the_real_visium_section_opens_with_its_image_under_known_spots(viewer, 
     for cell in (0, 10, 48):
         x, y = adata.obsm["spatial"][cell] * factor
         place = image.world_to_data(cells.data_to_world(cells.data[cell]))
-        np.testing.assert_allclose(place, [y, x], atol=1e-6)
-        row, column = np.rint(place).astype(int)
+        np.testing.assert_allclose(place, [y - 0.5, x - 0.5], atol=1e-6)
+        row, column = int(y), int(x)
         np.testing.assert_array_equal(image.data[row, column], pixels[row, column])
 
 
+def test_all_resolutions_and_files_show_one_pixel_at_one_place(
+    viewer, make_adata, tmp_path, images_open
+):
+    """Pixel (3, 5) of 40 x 40, drawn from the coordinate (50, 30) to (60, 40), is there in all."""
+    adata = make_adata(100)
+    full = np.zeros((40, 40), np.uint8)
+    full[3, 5] = 255
+    half = full.reshape(20, 2, 20, 2).max(axis=(1, 3))
+    adata.uns["spatial"] = {
+        "lib": {
+            "images": {"hires": full, "lowres": half},
+            "scalefactors": {"tissue_hires_scalef": 0.1, "tissue_lowres_scalef": 0.05},
+        }
+    }
+    tifffile.imwrite(tmp_path / "scan.tif", full)
+    nc.attach_image(adata, tmp_path / "scan.tif", pixel_size=10.0)
+    session_of(viewer)
+    show(viewer, Tissue.from_adata(adata, "section"))
+    images_open()
+    layers = {layer.name.split(" · ")[1]: layer for layer in viewer.layers if " · " in layer.name}
+    layers["lowres"].visible = True
+    for x, y, lit in ((55, 35, True), (51, 31, True), (59, 39, True), (49, 35, False)):
+        for name in ("hires", "scan"):
+            assert bool(layers[name].get_value((y, x), world=True)) == lit, (name, x, y)
+    for x, y, lit in ((41, 21, True), (59, 39, True), (39, 35, False), (55, 41, False)):
+        assert bool(layers["lowres"].get_value((y, x), world=True)) == lit
+    np.testing.assert_allclose(layers["hires"].data_to_world((-0.5, -0.5)), (0, 0), atol=1e-9)
+    np.testing.assert_allclose(layers["lowres"].data_to_world((-0.5, -0.5)), (0, 0), atol=1e-9)
+
+
 def test_an_attached_image_that_is_gone_is_said_and_the_rest_opens(
-    viewer, make_adata, tmp_path, said
+    viewer, make_adata, tmp_path, said, images_open
 ):
     adata = make_adata(30)
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((90, 90), np.uint8))
     nc.attach_image(adata, tmp_path / "a.tif", pixel_size=1.0)
-    assert len(layer_data(Tissue.from_adata(adata))) == 2
     (tmp_path / "a.tif").unlink()
-    assert len(layer_data(Tissue.from_adata(adata))) == 1
-    assert "There is no image" in said()[0]
+    session = session_of(viewer)
+    points = show(viewer, Tissue.from_adata(adata, "section"))
+    images_open()
+    assert list(viewer.layers) == [points]
+    (text,) = [text for text in said() if "There is no image" in text]
+    assert text.endswith("The cells are shown without it.")
+    assert "a" in session.active.assemble().uns["cellama"]["images"], "it is not forgotten"
+
+
+def test_a_misfit_of_an_attached_image_is_said_in_numbers(
+    viewer, make_adata, tmp_path, said, images_open
+):
+    adata = make_adata(100)
+    tifffile.imwrite(tmp_path / "small.tif", np.zeros((20, 30), np.uint8))
+    nc.attach_image(adata, tmp_path / "small.tif", pixel_size=1.0)
+    session_of(viewer)
+    show(viewer, Tissue.from_adata(adata, "section"))
+    images_open()
+    assert "of the cells lie on the image 'small': it is 30 x 20 pixels" in said()[-1]

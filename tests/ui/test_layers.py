@@ -175,9 +175,11 @@ def with_image(adata, pixels, factor, library="lib", key="hires"):
 
 def test_images_lie_under_the_cells_they_belong_to(viewer, make_adata, canvas):
     adata = make_adata(100)
-    # Each cell has a white pixel of its own on a dark image of a fifth of the resolution.
+    # Each cell lies on a white pixel of its own on a dark image of a fifth of the resolution:
+    # at its middle, and pixel k reaches from k to k + 1.
+    adata.obsm["spatial"] += 2.5
     pixels = np.zeros((25, 25, 3), np.uint8)
-    x, y = np.rint(adata.obsm["spatial"] * 0.2).astype(int).T
+    x, y = np.floor(adata.obsm["spatial"] * 0.2).astype(int).T
     inside = (x >= 0) & (y >= 0)
     pixels[y[inside], x[inside]] = 255
     tissue = Tissue.from_adata(with_image(adata, pixels, 0.2), "section")
@@ -213,8 +215,8 @@ def test_every_resolution_is_there_and_the_highest_is_seen(tissue, make_adata):
     by_name = {attributes["name"]: attributes for _, attributes, _ in images}
     assert set(by_name) == {"s · hires", "s · lowres", "s · dapi"}
     assert [name for name, found in by_name.items() if found["visible"]] == ["s · hires"]
-    assert by_name["s · lowres"]["scale"] == (10.0, 10.0)
-    assert by_name["s · dapi"]["scale"] == (1.0, 1.0)
+    np.testing.assert_allclose(np.diag(by_name["s · lowres"]["affine"]), [10, 10, 1])
+    np.testing.assert_allclose(np.diag(by_name["s · dapi"]["affine"]), [1, 1, 1])
     assert not by_name["s · dapi"]["rgb"]
 
 
@@ -229,7 +231,8 @@ def test_each_sections_image_moves_with_it(make_adata):
         for i in range(2)
     }
     *images, (points, attributes, _) = layer_data(Tissue.from_adata(adata))
-    translates = [np.array(found["translate"]) for _, found, _ in images]
+    # napari counts from the first pixel's centre, which lies half a pixel of 10 units inside.
+    translates = [found["affine"][:2, 2] - 5 for _, found, _ in images]
     moved = points - adata.obsm["spatial"][attributes["features"]["cell"], ::-1]
     np.testing.assert_allclose(moved[0], translates[0])
     np.testing.assert_allclose(moved[-1], translates[1])
@@ -247,11 +250,11 @@ def test_a_real_visium_image_fits_its_spots(viewer, shared_data, canvas):
     layer.visible = False
     on_image = adata.obsm["spatial"] * factor
     # Not those near a pixel's edge, where it is chance which of the two is drawn.
-    cells = np.flatnonzero((np.abs(on_image - np.rint(on_image)) < 0.4).all(axis=1))[::10]
+    cells = np.flatnonzero((np.abs(on_image % 1 - 0.5) < 0.4).all(axis=1))[::10]
     assert len(cells) >= 4
     viewer.scene.camera.zoom = 12 * factor
     for cell in cells:
-        x, y = np.rint(on_image[cell]).astype(int)
+        x, y = np.floor(on_image[cell]).astype(int)
         viewer.scene.camera.center = layer.data[cell]
         found = canvas(viewer).colors(layer, [cell])[0].astype(int)
         np.testing.assert_allclose(found, pixels[y, x, :3], atol=2)

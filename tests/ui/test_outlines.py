@@ -213,6 +213,7 @@ def test_a_platforms_folder_opens_through_napari(viewer, tmp_path, qtbot):
     session = session_of(viewer)
     tissue = session.active
     qtbot.waitUntil(lambda: tissue.has_matrix and tissue.boundaries is not None)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 3)  # the image is opened meanwhile
     assert [layer.name for layer in viewer.layers] == [
         "output-XETG · morphology_focus_0000 DAPI",
         "output-XETG · morphology_focus_0000 ATP1A1",

@@ -8,12 +8,15 @@ import subprocess
 import sys
 import time
 
+import dask
 import numpy as np
 import pytest
+import tifffile
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
 
 from napari_cellama.core.labels import same_labels
+from napari_cellama.core.qc_thresholds import Limit, Thresholds
 from napari_cellama.io import recovery as files
 from napari_cellama.ui import recovery
 from napari_cellama.ui.attach import session_of
@@ -24,6 +27,7 @@ from napari_cellama.ui.widgets.clusters import ClustersDock
 _CRASHING = """
 import sys, time
 import anndata as ad
+import numpy as np
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
 
@@ -44,11 +48,30 @@ session.editing.hide()
 session.select(session.clusters.mask(0, 2))
 session.editing.flag()
 session.editing.merge([2, 3])
+from napari_cellama.core.qc_thresholds import Thresholds
+session.quality.set_limit(Thresholds().of("qc_n_genes").model_copy(update={"low": 1.25}))
+session.imaging.add(sys.argv[2])
+while session.jobs.current("image"):
+    app.processEvents()
+placement = viewer.layers[-1].metadata["napari_cellama_placement"]
+session.imaging.aligning.set_landmarks(True, placement)
+for place in ((10, 10), (80, 20), (20, 70)):
+    image = session.imaging.attached(session.active)
+    pixel = np.array(place) * 2.0 + 7
+    x, y = np.linalg.solve(image.to_pixels[:, :2], pixel - image.to_pixels[:, 2])
+    session.imaging.aligning.click(y, x, placement)
+    session.imaging.aligning.click(place[1], place[0], placement)
 print("made", flush=True)
 while True:
     app.processEvents()
     time.sleep(0.01)
 """
+
+
+@pytest.fixture(autouse=True)
+def _no_threads_of_dask():
+    with dask.config.set(scheduler="synchronous"):
+        yield
 
 
 def wait_for(condition, seconds=60):
@@ -79,7 +102,8 @@ def open_viewer(qapp):
 def test_work_is_offered_after_kill_9(adata, tmp_path, open_viewer, qtbot):
     path = tmp_path / "section.h5ad"
     adata.write_h5ad(path)
-    command = [sys.executable, "-c", _CRASHING, str(path)]
+    tifffile.imwrite(tmp_path / "photo.tif", np.zeros((300, 200), np.uint8))
+    command = [sys.executable, "-c", _CRASHING, str(path), str(tmp_path / "photo.tif")]
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     try:
@@ -110,9 +134,20 @@ def test_work_is_offered_after_kill_9(adata, tmp_path, open_viewer, qtbot):
     assert np.array_equal(session.active.selection, np.isin(types, (0, 2)))
     flags = session.active.assemble().obs["flag"]
     assert np.array_equal((flags == "flagged").to_numpy(), np.isin(types, (0, 2)))
+    assert session.active.thresholds.of("qc_n_genes").low == 1.25
+    (image,) = session.active.images
+    assert (image.name, image.how) == ("photo", "landmarks")
+    np.testing.assert_allclose(image.to_pixels, [[2, 0, 7], [0, 2, 7]], atol=1e-9)
+    np.testing.assert_allclose(image.positions, [(10, 10), (80, 20), (20, 70)], atol=1e-9)
+    wait_for(lambda: any("photo" in layer.name for layer in viewer.layers))
+    (shown,) = [layer for layer in viewer.layers if "photo" in layer.name]
+    np.testing.assert_allclose(shown.world_to_data((10, 20)), (26.5, 46.5), atol=1e-6)
     wait_for(lambda: files.left_behind(next(iter(session.recovery._keys.values()))) == [])
     session.undo()
     assert session.clusters is None
+    assert session.active.thresholds == Thresholds()
+    assert session.active.images == ()
+    assert not any("photo" in layer.name for layer in viewer.layers)
 
 
 @pytest.fixture
@@ -140,6 +175,25 @@ def test_what_was_all_undone_is_kept_no_longer(kept):
     session, listed = kept
     session.editing.rename(0, "a")
     wait_for(lambda: len(listed()) == 1)
+    session.undo()
+    wait_for(lambda: listed() == [])
+
+
+def test_limits_alone_and_images_alone_are_kept_and_forgotten_when_undone(kept, tmp_path):
+    session, listed = kept
+    session.quality.set_limit(Limit(metric="qc_n_genes", low=3.0))
+    wait_for(lambda: len(listed()) == 1)
+    work = files.read_work(listed()[0], 120)
+    assert work.thresholds == session.active.thresholds
+    assert work.images is None
+    session.undo()
+    wait_for(lambda: listed() == [])
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((90, 90), np.uint8))
+    session.imaging.add(tmp_path / "a.tif")
+    wait_for(lambda: len(listed()) == 1)
+    work = files.read_work(listed()[0], 120)
+    assert [image.how for image in work.images] == ["none"]
+    assert work.thresholds is None
     session.undo()
     wait_for(lambda: listed() == [])
 

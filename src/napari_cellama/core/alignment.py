@@ -10,6 +10,8 @@ from napari_cellama.errors import UserError
 
 #: Landmarks whose spread across is less than this share of that along lie on a line.
 _COLLINEAR = 0.02
+#: Between the cells and an image beside them, as a share of the cells' extent.
+_GAP = 0.06
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,16 @@ class Alignment:
     def rms(self) -> float:
         """Root mean square of the residuals, in the coordinates' unit; 0 without landmarks."""
         return float(np.sqrt(np.mean(self.residuals**2))) if len(self.residuals) else 0.0
+
+
+@dataclass(frozen=True)
+class Values:
+    """What :func:`by_values` takes."""
+
+    pixel_size: float
+    origin: tuple[float, float]
+    rotation: float
+    flip: bool
 
 
 def by_landmarks(positions: np.ndarray, pixels: np.ndarray) -> Alignment:
@@ -68,6 +80,12 @@ def by_landmarks(positions: np.ndarray, pixels: np.ndarray) -> Alignment:
             )
     design = np.column_stack([positions, np.ones(len(positions))])
     to_pixels = np.linalg.lstsq(design, pixels, rcond=None)[0].T
+    stretch = np.linalg.svd(to_pixels[:, :2], compute_uv=False)
+    if stretch[1] <= _COLLINEAR * stretch[0]:
+        raise UserError(
+            "The landmarks contradict each other: together they would squeeze the image into a "
+            "line; remove the pair that is wrong."
+        )
     off = pixels - design @ to_pixels.T
     residuals = np.linalg.norm(off @ np.linalg.inv(to_pixels[:, :2]).T, axis=1)
     return Alignment(to_pixels, residuals)
@@ -108,3 +126,41 @@ def by_values(
         linear[0] *= -1
     offset = -linear @ np.asarray(origin, float)
     return Alignment(np.column_stack([linear, offset]), np.empty(0))
+
+
+def values_of(to_pixels: np.ndarray) -> Values:
+    """Return the values by which :func:`by_values` gives a transform; what it shears is left out.
+
+    Parameters
+    ----------
+    to_pixels
+        (2, 3) float64, as in :class:`Alignment`.
+    """
+    linear = np.array(to_pixels[:, :2], float)
+    x, y = -np.linalg.solve(linear, to_pixels[:, 2])
+    determinant = np.linalg.det(linear)
+    if determinant < 0:
+        linear[0] *= -1
+    angle = np.arctan2(linear[0, 1] - linear[1, 0], linear[0, 0] + linear[1, 1])
+    return Values(
+        float(1 / np.sqrt(abs(determinant))),
+        (float(x), float(y)),
+        float(np.rad2deg(angle)),
+        bool(determinant < 0),
+    )
+
+
+def beside(shape: tuple[int, int], low: np.ndarray, high: np.ndarray) -> Alignment:
+    """Return where an image can be seen that belongs nowhere yet: right of the cells, as large.
+
+    Parameters
+    ----------
+    shape
+        Its height and width in pixels.
+    low, high
+        (2,) the least and the largest (x, y) of the cells.
+    """
+    size = np.maximum(high - low, max(float(np.max(high - low)) / 4, 1e-9))
+    pixel = float(np.min(size * (1.5, 1.0) / (shape[1], shape[0])))
+    top = float(np.mean([low[1], high[1]])) - pixel * shape[0] / 2
+    return by_values(pixel, origin=(float(high[0]) + _GAP * float(size.max()), top))

@@ -12,7 +12,7 @@ from napari_cellama.core.events import CancelToken, Progress
 from napari_cellama.core.expectation import log2_excess
 from napari_cellama.core.graph import median_neighbor_distance
 from napari_cellama.core.image_tiles import Measured, Reading, measure, shrunk, signals_of
-from napari_cellama.core.section_image import SectionImage
+from napari_cellama.core.section_image import SectionImage, brightest
 from napari_cellama.core.tissue_mask import detect_tissue, edge_distance, tissue_share
 from napari_cellama.errors import UserError, unknown_name
 
@@ -143,7 +143,9 @@ def _reading(
     pixel = image.pixel_size * float(image.zoom_of(level).mean())
     places = image.locate(xy, level)
     sample = _sample(image, level, picked, places)
-    top = _top(image.dtype, float(sample.max(initial=0)))
+    largest = float(sample.max(initial=0))
+    # Pixels of two values are not clipped.
+    top = np.inf if image.dtype.kind == "b" else brightest(image.dtype, largest)
     bright = image.rgb and _is_bright(sample, top)
     scale = top
     if not image.rgb and image.dtype.kind != "u":
@@ -169,21 +171,6 @@ def _picked(image: SectionImage, channels: tuple[str, ...] | None) -> tuple[int,
 
 def _is_nuclear(name: str) -> bool:
     return any(word in name.lower() for word in _NUCLEAR)
-
-
-def _top(dtype: np.dtype, largest: float) -> float:
-    """Return the value at which pixels are clipped: the type's, or the camera's in 16 bits."""
-    if dtype.kind == "b":
-        return np.inf
-    if dtype.kind in "ui":
-        full = float(np.iinfo(dtype).max)
-        if dtype.itemsize == 1:
-            return full
-        # 10, 12 and 14 bits are kept in 16: the smallest that holds what was seen.
-        return next((b for b in (1023.0, 4095.0, 16383.0) if largest <= b), min(full, 65535.0))
-    if largest <= 1:
-        return 1.0
-    return 255.0 if largest <= 255 else max(largest, 1.0)
 
 
 def _is_bright(sample: np.ndarray, top: float) -> bool:

@@ -221,6 +221,7 @@ def judge(
     columns = {name: np.full(adata.n_obs, np.nan) for name in _FROM_PIXELS.values()}
     seen: dict[str, ImageQC] = {}
     names: list[str] = []
+    _refuse_unknown(image, images)
     for name, cells in sections.items():
         own = images.get(name)
         if own is None and len(sections) == 1:
@@ -256,6 +257,13 @@ def judge(
     )
 
 
+def _refuse_unknown(wanted: str | None, images: Mapping[str, list[SectionImage]]) -> None:
+    """Refuse an image that no section has; one that some have is read there."""
+    there = list(dict.fromkeys(one.name for group in images.values() for one in group))
+    if wanted not in (None, "none", *there) and there:
+        raise UserError(f"There is no image {wanted!r}; there are: {', '.join(there)}.")
+
+
 def _choose(
     images: list[SectionImage], xy: np.ndarray, wanted: str | None, section: str
 ) -> tuple[SectionImage | None, list[str]]:
@@ -264,11 +272,9 @@ def _choose(
     if wanted == "none":
         return None, []
     if wanted is not None:
-        named = [image for image in images if image.name == wanted]
-        if images and not named:
-            there = ", ".join(image.name for image in images)
-            raise UserError(f"There is no image {wanted!r}{where}; there are: {there}.")
-        chosen = named[0] if named else None
+        chosen = next((image for image in images if image.name == wanted), None)
+        if chosen is None:
+            return None, [f"There is no image {wanted!r}{where}, so its cells alone are judged."]
     else:
         chosen = image_to_judge(images, xy)
     if chosen is None:

@@ -31,7 +31,8 @@ class SectionImage:
         What their axes are: "yx", "yxc" or "cyx".
     to_pixels
         (2, 3) float64: ``to_pixels @ (x, y, 1)`` is the (column, row) on the finest level, where
-        pixel 0 reaches from 0 to 1.
+        pixel 0 reaches from 0 to 1. Its outer corner counts, not its centre, so that the levels
+        of a pyramid, and the resolutions of ``uns['spatial']``, cover the same place.
     rgb
         Whether the channels are red, green and blue (and alpha).
     channels
@@ -200,6 +201,29 @@ class SectionImage:
                 f"Level {level} of the image {self.name!r} cannot be read ({reason}); copy the "
                 "file anew or leave the image out."
             ) from error
+
+
+def brightest(dtype: np.dtype, largest: float) -> float:
+    """Return the value of full brightness: the type's, or the camera's in 16 bits.
+
+    Parameters
+    ----------
+    dtype
+        The pixels' type.
+    largest
+        The largest value seen.
+    """
+    if dtype.kind == "b":
+        return 1.0
+    if dtype.kind in "ui":
+        full = float(np.iinfo(dtype).max)
+        if dtype.itemsize == 1:
+            return full
+        # 10, 12 and 14 bits are kept in 16: the smallest that holds what was seen.
+        return next((b for b in (1023.0, 4095.0, 16383.0) if largest <= b), min(full, 65535.0))
+    if largest <= 1:
+        return 1.0
+    return 255.0 if largest <= 255 else max(largest, 1.0)
 
 
 def _in_memory(values: Any) -> np.ndarray:

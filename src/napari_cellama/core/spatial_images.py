@@ -19,9 +19,9 @@ FITS = 0.5
 def images_of(adata: AnnData) -> dict[str, list[SectionImage]]:
     """Return the images of ``uns['spatial']``, by library, finest first.
 
-    ``coordinate * tissue_{name}_scalef = pixel``; an image without a scale factor is taken to
-    have the coordinates' own pixels. Entries that are no pictures (a file's name, as some Space
-    Ranger readers leave) are passed over.
+    ``coordinate * tissue_{name}_scalef = pixel``, where pixel k reaches from k to k + 1; an image
+    without a scale factor is taken to have the coordinates' own pixels. Entries that are no
+    pictures (a file's name, as some Space Ranger readers leave) are passed over.
     """
     libraries = adata.uns.get("spatial")
     found: dict[str, list[SectionImage]] = {}
@@ -83,7 +83,8 @@ def misfit(image: SectionImage, xy: np.ndarray) -> str:
     places = image.locate(xy[np.isfinite(xy).all(axis=1)])
     if not len(places):
         return ""
-    (height, width), (low, high) = image.shape, (places.min(axis=0), places.max(axis=0))
+    height, width = image.shape
+    low, high = (np.rint(end) + 0.0 for end in (places.min(axis=0), places.max(axis=0)))
     return (
         f"Only {share:.0%} of the cells lie on the image {image.name!r}: it is {width:,} x "
         f"{height:,} pixels, but by its scale the cells reach from ({low[1]:,.0f}, {low[0]:,.0f}) "

@@ -87,6 +87,11 @@ def aligned(image: SectionImage, to_pixels: np.ndarray) -> SectionImage:
     return replace(image, to_pixels=np.asarray(to_pixels, float), notices=notices)
 
 
+def states_size(image: SectionImage) -> bool:
+    """Whether an image, as it was opened, says how large its pixels are."""
+    return not any(text.endswith(_UNKNOWN_SIZE) for text in image.notices)
+
+
 def _scaled(image: SectionImage, pixel_size: tuple[float, float] | None) -> SectionImage:
     """Return an image aligned by the (y, x) size of its pixels, if that is known."""
     if pixel_size is None or not all(size > 0 and np.isfinite(size) for size in pixel_size):

@@ -1,4 +1,4 @@
-"""Work that was not saved, kept on disk: label sets, selection and hidden cells of one tissue.
+"""Work that was not saved, kept on disk: label sets, selection, limits and images of one tissue.
 
 One file a process and tissue in the user's state folder, named after the data, the process and
 when that began; so that a living program's work is told from that of one that is gone.
@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from napari_cellama.core.labels import LabelSet
+from napari_cellama.core.qc_thresholds import Thresholds
 from napari_cellama.errors import UserError
+from napari_cellama.io.attached import Attached
 
 FOLDER_VARIABLE = "NAPARI_CELLAMA_STATE"
 _VERSION = 1
@@ -37,17 +39,25 @@ class Work:
         The key of the one that was shown.
     selection, hidden
         (n,) bool.
+    thresholds
+        What a cell must measure up to; ``None`` where nobody changed that.
+    images
+        The images in files of their own and where they lie; ``None`` where nobody changed that.
     """
 
     labels: Mapping[str, LabelSet]
     clusters: str | None
     selection: np.ndarray
     hidden: np.ndarray
+    thresholds: Thresholds | None = None
+    images: tuple[Attached, ...] | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing that would be missed."""
-        return not self.labels and not self.selection.any() and not self.hidden.any()
+        unchanged = self.thresholds is None and self.images is None
+        masks = self.selection.any() or self.hidden.any()
+        return unchanged and not self.labels and not masks
 
 
 def folder() -> Path:
@@ -89,6 +99,10 @@ def write_work(path: Path, work: Work) -> None:
              "splits": [_plain(split) for split in one.splits]}
             for key, one in work.labels.items()
         ],
+        "thresholds": None if work.thresholds is None else work.thresholds.to_json(),
+        "images": None if work.images is None else [
+            [one.name, _plain(one.as_dict())] for one in work.images
+        ],
     }  # fmt: skip
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
     unfinished = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.part")
@@ -129,9 +143,13 @@ def read_work(path: Path, n_obs: int) -> Work | None:
                 np.unpackbits(stored[name], count=n_obs).view(bool)
                 for name in ("selection", "hidden")
             ]
+            limits, images = about.get("thresholds"), about.get("images")
+            thresholds = None if limits is None else Thresholds.from_json(limits)
+            if images is not None:
+                images = tuple(Attached.from_dict(*one) for one in images)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return Work(labels, about["clusters"], *masks)
+    return Work(labels, about["clusters"], *masks, thresholds, images)
 
 
 def left_behind(key: str) -> list[Path]:

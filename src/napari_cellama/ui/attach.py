@@ -6,6 +6,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from napari_cellama.ui.actions import bind_keys
+from napari_cellama.ui.image_canvas import ImageLayers
 from napari_cellama.ui.layers import TissueLayers
 from napari_cellama.ui.panel import PanelKeeper, main_window
 from napari_cellama.ui.recovery import Recovery
@@ -37,6 +38,7 @@ def layers_of(viewer: Viewer) -> TissueLayers:
         session = Session()
         session.recovery = Recovery(session)
         _attached[viewer] = TissueLayers(session, viewer)
+        ImageLayers(session, viewer, _attached[viewer])
         bind_keys(viewer, session)
         _close_with_window(viewer, session)
     return _attached[viewer]

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_cellama.core.labels import LabelSet
 from napari_cellama.core.qc_thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from napari_cellama.io.attached import Attached
 
 #: The oldest steps are forgotten beyond either.
 MOST_STEPS, MOST_BYTES = 500, 128 << 20
@@ -34,6 +38,8 @@ class State:
         (n,) bool.
     thresholds
         What a cell must measure up to.
+    images
+        The images in files of their own, and where they lie.
     """
 
     labels: Mapping[str, LabelSet]
@@ -41,6 +47,7 @@ class State:
     selection: np.ndarray
     hidden: np.ndarray
     thresholds: Thresholds = field(default_factory=Thresholds)
+    images: tuple[Attached, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ class _Difference:
     selection: np.ndarray | None
     hidden: np.ndarray | None
     thresholds: Thresholds | None
+    images: tuple[Attached, ...] | None
 
     @classmethod
     def between(cls, state: State, other: State) -> _Difference:
@@ -93,6 +101,7 @@ class _Difference:
             None if state.selection is other.selection else np.packbits(state.selection),
             None if state.hidden is other.hidden else np.packbits(state.hidden),
             None if state.thresholds is other.thresholds else state.thresholds,
+            None if state.images is other.images else state.images,
         )
 
     def applied(self, other: State) -> State:
@@ -109,6 +118,7 @@ class _Difference:
             _unpacked(self.selection, other.selection),
             _unpacked(self.hidden, other.hidden),
             self.thresholds or other.thresholds,
+            other.images if self.images is None else self.images,
         )
 
     @property

@@ -1,12 +1,24 @@
-"""The images of ``uns['spatial']`` (squidpy's convention) as layers that lie under the cells."""
+"""Images as napari layers that lie under the cells: those of ``uns['spatial']`` and files alike.
+
+There is one convention of pixels, that of :class:`~napari_cellama.core.section_image.SectionImage`:
+``to_pixels @ (x, y, 1)`` counts from the outer corner of the first pixel, so that all resolutions
+of an image cover the same place. napari counts from the first pixel's centre; :func:`world_of` is
+the one place that converts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
+from napari.utils.notifications import show_warning
+
+from napari_cellama.core import spatial_images
+from napari_cellama.core.crops import viewing
+from napari_cellama.core.section_image import SectionImage, brightest
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -15,65 +27,65 @@ if TYPE_CHECKING:
 
 #: Shown first where there are several; the others are there, hidden.
 _PREFERRED = ("hires", "fullres")
+#: How many channels have layers where nobody has chosen.
+_SHOWN = 3
+#: Pixels along each side by which the brightness of colours is judged.
+_SAMPLE = 2048
+#: Where a layer keeps which image of which tissue it shows.
+IMAGE = "napari_cellama_image"
+
+LayerData = tuple[Any, dict[str, Any], str]
+#: What is black and what is full colour, by channel.
+Limits = Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class TissueImage:
-    """One image, placed.
+class ShownImage:
+    """An image of ``uns['spatial']`` as it is shown.
 
     Attributes
     ----------
-    name
-        Which of its library's images, after the library's name where there are several.
-    pixels
-        (height, width) or (height, width, 3 or 4), as napari shows it.
-    scale
-        A pixel's size in the coordinates' unit.
-    offset
-        The (y, x) of its first pixel: that of its section.
+    image
+        Its name stands after its library's where there are several.
+    section
+        Whose offset it shares.
     visible
         Whether it is shown at first.
     notice
         What the user should know about it; "" for nothing.
     """
 
+    image: SectionImage
     name: str
-    pixels: Any
-    scale: float
-    offset: tuple[float, float]
+    section: str
     visible: bool
     notice: str = ""
 
-    @property
-    def is_rgb(self) -> bool:
-        """Whether the last axis is colour."""
-        return self.pixels.ndim == 3
+
+def images_inside(adata: AnnData, placement: Placement) -> list[ShownImage]:
+    """Return the images of ``uns['spatial']``, the one to be seen of each library last, on top."""
+    libraries = spatial_images.images_of(adata)
+    shown: list[ShownImage] = []
+    for library, images in libraries.items():
+        if not images:
+            continue
+        misfits = _misfits(adata, library, images)
+        fitting = [image for image in images if image.name not in misfits] or images
+        by_name = {image.name: image for image in fitting}
+        best = next((by_name[name] for name in _PREFERRED if name in by_name), None)
+        best = best or max(fitting, key=lambda image: image.shape[0])
+        # Nothing says which cells further libraries belong to: they would cover the first.
+        covers = bool(shown) and not placement.offsets
+        for image in sorted(images, key=lambda image: image is best):
+            name = f"{library} {image.name}" if len(libraries) > 1 else image.name
+            visible = image is best and not covers
+            notice = misfits.get(image.name, "")
+            shown.append(ShownImage(image, name, library, visible, notice))
+    return shown
 
 
-def images_of(adata: AnnData, placement: Placement) -> list[TissueImage]:
-    """Return the images that belong to an AnnData, aligned with its placed cells.
-
-    ``coordinate * tissue_{name}_scalef = pixel``; an image without a scale factor is taken to
-    have the coordinates' own pixels. Of each library the high resolution is visible.
-    """
-    libraries = adata.uns.get("spatial")
-    if not isinstance(libraries, Mapping):
-        return []
-    images: list[TissueImage] = []
-    for name, entry in libraries.items():
-        found = list(_library_images(name, entry, placement, _misfits(adata, str(name))))
-        if len(libraries) > 1:
-            found = [replace(image, name=f"{name} {image.name}") for image in found]
-        if images and not placement.offsets:
-            # Nothing says which cells further libraries belong to: they would cover the first.
-            found = [replace(image, visible=False) for image in found]
-        images += found
-    return images
-
-
-def _misfits(adata: AnnData, library: str) -> dict[str, str]:
+def _misfits(adata: AnnData, library: str, images: list[SectionImage]) -> dict[str, str]:
     """Return the images of a library that do not show its cells, and why in a sentence."""
-    from napari_cellama.core import spatial_images
     from napari_cellama.core.resolve import guess_library_key
     from napari_cellama.core.tissue import positions
 
@@ -81,7 +93,6 @@ def _misfits(adata: AnnData, library: str) -> dict[str, str]:
     key = guess_library_key(adata.obs, adata.uns)
     if key is not None:
         xy = xy[(adata.obs[key].astype(str) == library).to_numpy()]
-    images = spatial_images.images_of(adata).get(library, [])
     off = [
         image for image in images if spatial_images.share_inside(image, xy) < spatial_images.FITS
     ]
@@ -94,46 +105,168 @@ def _misfits(adata: AnnData, library: str) -> dict[str, str]:
     return blank | misfits
 
 
-def _library_images(
-    name: str, entry: Any, placement: Placement, misfits: Mapping[str, str]
-) -> Iterator[TissueImage]:
-    """Yield one library's images, the one to be seen last, so that it lies on top."""
-    stored = entry.get("images") if isinstance(entry, Mapping) else None
-    if not isinstance(stored, Mapping):
-        return
-    factors = entry.get("scalefactors") or {}
-    pixels = {key: _presentable(image) for key, image in stored.items()}
-    pixels = {key: image for key, image in pixels.items() if image is not None}
-    fitting = [key for key in pixels if str(key) not in misfits] or list(pixels)
-    shown = next((key for key in _PREFERRED if key in fitting), None)
-    if shown is None and pixels:
-        shown = max(fitting, key=lambda key: pixels[key].shape[0])
-    for key in sorted(pixels, key=lambda key: key == shown):
-        factor = float(factors.get(f"tissue_{key}_scalef", 1.0))
-        yield TissueImage(
-            name=str(key),
-            pixels=pixels[key],
-            scale=1 / factor if factor > 0 else 1.0,
-            offset=placement.offset_of(str(name)),
-            visible=key == shown,
-            notice=misfits.get(str(key), ""),
-        )
+def channels_at_first(image: SectionImage) -> tuple[str, ...]:
+    """Return the channels that have layers before anybody has chosen."""
+    return image.channels if image.rgb else image.channels[:_SHOWN]
 
 
-def _presentable(image: Any) -> Any | None:
-    """Return an image as napari shows it: one channel, or colours in [0, 1] or uint8.
+def limits_of(image: SectionImage, channels: tuple[str, ...]) -> Limits:
+    """Return the contrast of some channels; a sample of the coarsest level is read.
 
-    ``None`` where it is no picture, e.g. a file's name, as some Space Ranger readers leave.
+    Raises
+    ------
+    UserError
+        When the pixels cannot be read.
     """
-    if not hasattr(image, "ndim") or image.ndim not in (2, 3) or image.dtype.kind not in "buif":
-        return None
-    if image.ndim == 3 and image.shape[2] not in (3, 4):
-        return image[..., 0] if image.shape[2] >= 1 else None
-    if image.ndim == 3 and image.dtype != np.uint8:
-        top = float(image.max())
-        if image.dtype.kind == "f" and top <= 1:
-            return image
-        if top > 255:
-            return (image / (top / 255)).astype(np.uint8)
-        return image.astype(np.uint8)
-    return image
+    if image.rgb or not channels:
+        return {}
+    view = viewing(image, channels)
+    names = [image.channels[number] for number in view.channels]
+    pairs = zip(view.low, view.high, strict=True)
+    return {name: (float(low), float(high)) for name, (low, high) in zip(names, pairs, strict=True)}
+
+
+def image_layers(
+    image: SectionImage,
+    *,
+    name: str,
+    offset: tuple[float, float] = (0.0, 0.0),
+    unit: str = "pixel",
+    visible: bool = True,
+    channels: tuple[str, ...] | None = None,
+    limits: Limits | None = None,
+    tag: Any = None,
+) -> Iterator[LayerData]:
+    """Yield an image's layers, one a channel: one of 40 channels does not get 40 of them.
+
+    Parameters
+    ----------
+    image
+        The image.
+    name
+        What the layers' names begin with.
+    offset
+        The (y, x) that its section is moved by.
+    unit
+        The world's unit, as napari knows it.
+    visible
+        Whether the layers are.
+    channels
+        Which have layers; by default the first three.
+    limits
+        The channels' contrast; by default it is judged by the coarsest level.
+    tag
+        What the layers keep to be known by.
+    """
+    channels = channels_at_first(image) if channels is None else channels
+    limits = limits_of(image, channels) if limits is None else limits
+    image = replace(image, levels=tuple(_guarded(image)))
+    shared = {
+        "affine": world_of(image, offset),
+        "units": unit,
+        "multiscale": len(image.levels) > 1,
+        "rgb": image.rgb,
+        "visible": visible,
+    }
+    if image.rgb:
+        metadata = {} if tag is None else {IMAGE: (*tag, "")}
+        yield _levels(_colored(image)), {**shared, "name": name, "metadata": metadata}, "image"
+        return
+    numbers = [number for number, own in enumerate(image.channels) if own in channels]
+    for number in numbers:
+        own = image.channels[number]
+        attributes = {
+            **shared,
+            "name": f"{name} {own}" if image.n_channels > 1 else name,
+            # The lowest covers what lies below the image, the others add their light to it.
+            "blending": "opaque" if number == numbers[0] else "additive",
+            "metadata": {} if tag is None else {IMAGE: (*tag, own)},
+        }
+        if own in limits:
+            attributes["contrast_limits"] = limits[own]
+        if image.colors[number]:
+            attributes["colormap"] = _ramp(image.colors[number])
+        levels = [_channel(level, image.axes, number) for level in image.levels]
+        yield _levels(levels), attributes, "image"
+
+
+def world_of(image: SectionImage, offset: tuple[float, float]) -> np.ndarray:
+    """Return (3, 3): what takes napari's (row, column) of an image to the world's (y, x).
+
+    napari counts pixels by their centres, :class:`SectionImage` from their outer corner.
+    """
+    to_world = np.linalg.inv(np.vstack([image.to_pixels, [0, 0, 1]]))
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    swap = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1]])
+    moved = np.array([[1, 0, offset[0]], [0, 1, offset[1]], [0, 0, 1]])
+    return moved @ swap @ to_world @ half @ swap
+
+
+class _Guard:
+    """Reads parts of a level; what cannot be read is black, and said once an image."""
+
+    def __init__(self, level: Any, number: int, name: str, told: set[str]) -> None:
+        self._level, self._number, self._name, self._told = level, number, name, told
+        self.shape, self.dtype, self.ndim = level.shape, level.dtype, level.ndim
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        part = self._level[key]
+        try:
+            return np.asarray(part.compute(scheduler="synchronous"))
+        except Exception as error:
+            if not self._told:
+                self._told.add(self._name)
+                reason = " ".join(str(error).split())[:120] or type(error).__name__
+                show_warning(
+                    f"Level {self._number} of the image {self._name!r} cannot be read everywhere "
+                    f"({reason}); what is missing is black."
+                )
+            return np.zeros(part.shape, part.dtype)
+
+
+def _guarded(image: SectionImage) -> Iterator[Any]:
+    """Yield the levels as they are drawn: a broken tile must not break the canvas."""
+    import dask.array as da
+
+    told: set[str] = set()
+    for number, level in enumerate(image.levels):
+        if not hasattr(level, "compute"):
+            yield level
+            continue
+        guard = _Guard(level, number, image.name, told)
+        empty = np.empty((0,) * level.ndim, level.dtype)
+        # Of the same tiles, so that one that is broken leaves its neighbours.
+        yield da.from_array(guard, level.chunks, name=f"drawn-{uuid4().hex}", meta=empty)
+
+
+def _levels(levels: list[Any]) -> Any:
+    return levels if len(levels) > 1 else levels[0]
+
+
+def _channel(level: Any, axes: str, number: int) -> Any:
+    if axes == "yx":
+        return level
+    return level[number] if axes == "cyx" else level[..., number]
+
+
+def _colored(image: SectionImage) -> list[Any]:
+    """Return the levels as napari shows colours: as bytes, or as numbers up to 1."""
+    levels = [level if image.axes == "yxc" else level.transpose(1, 2, 0) for level in image.levels]
+    if image.dtype == np.uint8:
+        return levels
+    part = slice(0, _SAMPLE)
+    sample = image.read(part, part, len(levels) - 1, (0, 1, 2))
+    largest = float(np.nanmax(sample, initial=0))
+    # Bytes are kept in larger types at times.
+    full = 255.0 if 1 < largest <= 255 else brightest(image.dtype, largest)
+    if full == 1.0 and image.dtype.kind == "f":
+        return levels
+    return [(level * (255 / full)).clip(0, 255).astype(np.uint8) for level in levels]
+
+
+def _ramp(color: str) -> Any:
+    """Return a colour map from black to a colour."""
+    from napari.utils.colormaps import Colormap
+
+    end = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return Colormap([[0, 0, 0, 1], [*end, 1]], name=color)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_cellama.ui.images import image_layers, images_inside
 from napari_cellama.ui.outlines import OutlineLayers
 from napari_cellama.ui.painting import Legend, Shading, shade
 from napari_cellama.ui.picking import Picking
@@ -41,49 +42,20 @@ def layer_data(tissue: Tissue) -> list[tuple[Any, dict[str, Any], str]]:
     """
     from napari.utils.notifications import show_warning
 
-    from napari_cellama.ui.images import images_of
-
     placement = place(tissue.snapshot)
-    unit = _napari_unit(tissue.units)
-    found = images_of(tissue.snapshot, placement)
-    for notice in filter(None, (image.notice for image in found)):
-        show_warning(notice)
-    images = [
-        (
-            image.pixels,
-            {
-                "name": f"{tissue.name} · {image.name}",
-                "scale": (image.scale, image.scale),
-                "translate": image.offset,
-                "units": unit,
-                "rgb": image.is_rgb,
-                "visible": image.visible,
-            },
-            "image",
+    unit = napari_unit(tissue.units)
+    layers: list[tuple[Any, dict[str, Any], str]] = []
+    for shown in images_inside(tissue.snapshot, placement):
+        if shown.notice:
+            show_warning(shown.notice)
+        layers += image_layers(
+            shown.image,
+            name=f"{tissue.name} · {shown.name}",
+            offset=placement.offset_of(shown.section),
+            unit=unit,
+            visible=shown.visible,
         )
-        for image in found
-    ]
-    attached = _attached(tissue, placement, unit)
-    return [*attached, *images, _points_data(tissue, placement, unit)]
-
-
-def _attached(tissue: Tissue, placement: Placement, unit: str) -> list[tuple[Any, Any, str]]:
-    """Return the images that lie in files of their own; what is missing is said, not refused."""
-    from napari.utils.notifications import show_warning
-
-    from napari_cellama.io.attached import attached_images
-    from napari_cellama.ui.attached import image_layers
-
-    if placement.points.shape[1] != 2:
-        return []
-    found, notices = attached_images(tissue.snapshot)
-    for text in notices:
-        show_warning(text)
-    layers = []
-    for section, images in found.items():
-        for image in images:
-            layers += image_layers(image, section, placement, unit, tissue.name)
-    return layers
+    return [*layers, _points_data(tissue, placement, unit)]
 
 
 def _points_data(tissue: Tissue, placement: Placement, unit: str) -> tuple[Any, Any, str]:
@@ -328,7 +300,7 @@ def _first_coloring(tissue: Tissue) -> Coloring | None:
     return None if key is None else Coloring("obs", key)
 
 
-def _napari_unit(unit: str) -> str:
+def napari_unit(unit: str) -> str:
     """Return a unit as napari knows it; one that it does not know is shown as pixels."""
     import pint
 

@@ -66,7 +66,8 @@ class Picking:
             return
         how = MODIFIERS.get(keys, self._session.how)
         tissue = self._session.active
-        if self._session.tool == "pick" or tissue is None or not self._can_draw(viewer):
+        clicks = self._session.tool in ("pick", "landmark")
+        if clicks or tissue is None or not self._can_draw(viewer):
             yield from self._click(viewer, event, how)
         else:
             yield from self._draw(viewer, event, how)
@@ -88,8 +89,25 @@ class Picking:
             yield
         # Moves that follow each other too fast are left out, so the release counts as well.
         moved = max(moved, _distance(event.pos, pressed))
-        if moved <= _TREMBLE:
+        if moved > _TREMBLE:
+            return
+        if self._session.tool == "landmark":
+            self._set_landmark(viewer, event)
+        else:
             self._pick(viewer, event, how)
+
+    def _set_landmark(self, viewer: Viewer, event: Any) -> None:
+        """Tell where on the image, or among the active tissue's cells, was clicked."""
+        shown = self._layers.layer_of(self._session.active) if self._session.active else None
+        if shown is None:
+            return
+        if viewer.dims.ndisplay != 2:
+            text = "Landmarks are set in 2D; press napari's 2D/3D button first."
+            self._session.imaging.told.emit("warning", text, "")
+            return
+        y, x = np.asarray(shown.world_to_data(event.position))[-2:]
+        placement = self._layers.placement_of(self._session.active)
+        self._session.imaging.aligning.click(float(y), float(x), placement)
 
     def _draw(self, viewer: Viewer, event: Any, how: How) -> Iterator[None]:
         """Draw an outline while the canvas stands still, and select the cells inside."""

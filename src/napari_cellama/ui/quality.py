@@ -77,7 +77,9 @@ class Quality:
         if why := self.why_not():
             raise UserError(why)
         tissue = self._session.active
-        snapshot = tissue.snapshot
+        snapshot, images_then = tissue.snapshot, tissue.images
+        desk = self._session.imaging.desk_of(tissue)
+        wanted = {"image": desk.measure or None, "channels": desk.measure_channels or None}
 
         def events(token: CancelToken) -> Iterator[Any]:
             from napari_cellama.core.qc import judge
@@ -85,7 +87,7 @@ class Quality:
 
             images, notices = all_images(snapshot)
             yield from map(Notice, notices)
-            result = yield from judge(snapshot, images=images, cancel=token)
+            result = yield from judge(snapshot, images=images, cancel=token, **wanted)
             token.check()
             yield result
 
@@ -93,6 +95,7 @@ class Quality:
             from napari_cellama.core.qc import QCResult
 
             if isinstance(event, QCResult):
+                desk.measured = images_then
                 self._take(tissue, event)
             else:
                 self.told.emit(job, event)

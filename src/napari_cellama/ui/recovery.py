@@ -98,6 +98,8 @@ class Recovery:
             clusters=work.clusters if known else state.clusters,
             selection=work.selection,
             hidden=work.hidden,
+            thresholds=work.thresholds or state.thresholds,
+            images=state.images if work.images is None else work.images,
         )
         self._session.change(tissue, "Restore unsaved work", after)
 
@@ -130,7 +132,9 @@ class Recovery:
         """Write a tissue's work in a job, and then remove what it replaces."""
         path = files.own_path(self._keys[tissue.id])
         labels = {key: one for key, one in tissue.labels.items() if one.edited}
-        work = files.Work(labels, tissue.clusters, tissue.selection, tissue.hidden)
+        limits, images = tissue.changed_quality
+        masks = tissue.selection, tissue.hidden
+        work = files.Work(labels, tissue.clusters, *masks, limits, images)
 
         def events(token: CancelToken) -> Iterator[Any]:
             if work.is_empty:

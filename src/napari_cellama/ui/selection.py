@@ -9,8 +9,8 @@ import numpy as np
 #: How newly chosen cells and the selection become the new selection.
 How = Literal["replace", "add", "subtract", "intersect"]
 
-#: What the mouse does on the tissue.
-Tool = Literal["pick", "lasso", "rectangle"]
+#: What the mouse does on the tissue: it picks or selects cells, or sets landmarks of an image.
+Tool = Literal["pick", "lasso", "rectangle", "landmark"]
 
 HOWS: tuple[How, ...] = ("replace", "add", "subtract", "intersect")
 

@@ -21,6 +21,7 @@ from napari_cellama.errors import UserError
 from napari_cellama.recipe import Recipe
 from napari_cellama.ui import outlines, tasks
 from napari_cellama.ui.editing import Editing, free_key
+from napari_cellama.ui.imaging import Imaging
 from napari_cellama.ui.layouts import Layouts
 from napari_cellama.ui.quality import Quality
 from napari_cellama.ui.searching import Searching
@@ -77,6 +78,7 @@ class Session(Viewing):
         self.searching = Searching(self)
         self.layouts = Layouts(self)
         self.quality = Quality(self)
+        self.imaging = Imaging(self)
 
     # ---- tissues
 
@@ -87,6 +89,7 @@ class Session(Viewing):
         self.tissues.append(tissue)
         self.tissues_changed.emit()
         self.activate(tissue)
+        self.imaging.open_missing(tissue)
         if not tissue.has_matrix:
             tasks.read_matrix(self, tissue)
         outlines.read_if_there(self, tissue)
@@ -101,6 +104,7 @@ class Session(Viewing):
             self.quality.cancel()
         for slot in ("matrix", "outlines", "draw"):
             self.jobs.cancel(f"{slot} {tissue.id}")
+        self.imaging.forget(tissue)
         self.tissues_changed.emit()
         if self.active is tissue:
             self.activate(self.tissues[-1] if self.tissues else None)
@@ -119,8 +123,7 @@ class Session(Viewing):
             sentence = f"{tissue.source} was changed while it was being opened; open it again."
             self.message.emit("error", sentence, "")
             return
-        tissue.snapshot = adata
-        tissue.has_matrix = True
+        tissue.take_matrix(adata)
         self.matrix_ready.emit(tissue)
 
     # ---- running
@@ -244,7 +247,7 @@ class Session(Viewing):
         if self.recovery is not None:
             self.recovery.close()
         self.jobs.close()
-        for heard in (self, self.searching, self.layouts, self.quality):
+        for heard in (self, self.searching, self.layouts, self.quality, self.imaging):
             for name in dir(type(heard)):
                 if isinstance(getattr(type(heard), name), Signal):
                     getattr(heard, name).disconnect()

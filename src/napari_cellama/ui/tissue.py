@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_cellama.core.boundaries import Boundaries
     from napari_cellama.core.qc import QCResult
     from napari_cellama.core.result import NicheResult
+    from napari_cellama.io.attached import Attached
     from napari_cellama.ui.layouts import Layout
 
 _ids = itertools.count(1)
@@ -104,6 +105,8 @@ class Tissue:
         What quality control measured; ``None`` before it has.
     thresholds
         What a cell must measure up to.
+    images
+        The images in files of their own; they stand in the snapshot's uns, too.
     clusters
         The key of the label set that the Clusters dock shows; ``None`` before there is one.
     coloring
@@ -135,6 +138,7 @@ class Tissue:
     layouts: dict[str, Layout] = field(default_factory=dict)
     quality: QCResult | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
+    images: tuple[Attached, ...] = ()
     clusters: str | None = None
     coloring: Coloring | None = None
     scale: Scale = Scale()
@@ -148,6 +152,8 @@ class Tissue:
     id: int = field(default_factory=lambda: next(_ids))
     #: What :mod:`~.judging` worked out last, and of what.
     judged: Any = field(default=None, repr=False)
+    #: The limits and images that it came with.
+    came_with: tuple[Thresholds, tuple[Attached, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.selection = np.zeros(self.n_obs, bool)
@@ -160,6 +166,11 @@ class Tissue:
             from napari_cellama.core.qc_stored import stored_quality
 
             self.quality, self.thresholds = stored_quality(self.snapshot)
+        if "images" in self.snapshot.uns.get("cellama", {}):
+            from napari_cellama.io.attached import read_attached
+
+            self.images = tuple(read_attached(self.snapshot)[0])
+        self.came_with = (self.thresholds, self.images)
 
     @classmethod
     def from_adata(cls, adata: AnnData, name: str = "cells") -> Tissue:
@@ -180,7 +191,7 @@ class Tissue:
     def state(self) -> State:
         """Everything that can be undone, as it is now."""
         masks = self.selection, self.hidden
-        return State(dict(self.labels), self.clusters, *masks, self.thresholds)
+        return State(dict(self.labels), self.clusters, *masks, self.thresholds, self.images)
 
     def restore(self, state: State) -> None:
         """Be as in that state."""
@@ -188,6 +199,30 @@ class Tissue:
         self.clusters = state.clusters
         self.selection, self.hidden = state.selection, state.hidden
         self.thresholds = state.thresholds
+        if state.images is not self.images:
+            self.images = state.images
+            self._keep_images()
+
+    def take_matrix(self, adata: AnnData) -> None:
+        """Take the whole of what was read in part before."""
+        self.snapshot, self.has_matrix = adata, True
+        if self.images is not self.came_with[1]:
+            self._keep_images()
+
+    def _keep_images(self) -> None:
+        """Let jobs that read the snapshot find the images where they are now."""
+        from napari_cellama.io.attached import write_attached
+
+        write_attached(self.snapshot, self.images)
+
+    @property
+    def changed_quality(self) -> tuple[Thresholds | None, tuple[Attached, ...] | None]:
+        """The limits and the images where they are others than it came with; else ``None``."""
+        limits, images = self.came_with
+        return (
+            None if self.thresholds == limits else self.thresholds,
+            None if self.images is images else self.images,
+        )
 
     @property
     def units(self) -> str:
@@ -290,6 +325,11 @@ class Tissue:
             from napari_cellama.ui.judging import by_hand
 
             written += self.quality.apply(adata, self.thresholds, by_hand(self))
+        if self.images is not self.came_with[1]:
+            from napari_cellama.io.attached import write_attached
+
+            write_attached(adata, self.images)
+            written.append("uns/cellama")
         return list(dict.fromkeys(written))
 
 

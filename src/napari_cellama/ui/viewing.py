@@ -33,6 +33,8 @@ class Viewing:
         There is something else to undo or redo.
     ``quality_changed(tissue)``
         Quality control has measured cells, or others fail: by their limits or by a hand's flags.
+    ``images_changed(tissue)``
+        It has other images, or they lie or are shown elsewise.
     ``cell_picked(tissue, cell)``
         A cell was clicked.
     ``shape_changed(tissue)``
@@ -49,6 +51,7 @@ class Viewing:
     clusters_changed = Signal(object)
     history_changed = Signal(object)
     quality_changed = Signal(object)
+    images_changed = Signal(object)
     cell_picked = Signal(object, int)
     shape_changed = Signal(object)
     boundaries_ready = Signal(object)
@@ -190,6 +193,9 @@ class Viewing:
         if judged:
             tissue.saved = False
             self.quality_changed.emit(tissue)
+        if before.images is not after.images:
+            tissue.saved = False
+            self.images_changed.emit(tissue)
         if before.selection is not after.selection or before.hidden is not after.hidden:
             self.selection_changed.emit(tissue)
         self.history_changed.emit(tissue)

@@ -113,7 +113,8 @@ class FitTexts(QObject):
 class ColumnsEdit(ValuedContainerWidget[tuple]):
     """Several of some columns, ticked in a menu; keeps the order in which they were ticked."""
 
-    def __init__(self, **common: Any) -> None:
+    def __init__(self, *, nothing: str = "— add columns —", **common: Any) -> None:
+        self._nothing = nothing
         self._chosen: tuple[str, ...] = ()
         self.button = PushButton(name="button", tooltip=common["tooltip"])
         super().__init__(widgets=[self.button], layout="horizontal", labels=False, **common)
@@ -164,7 +165,7 @@ class ColumnsEdit(ValuedContainerWidget[tuple]):
 
     def _say(self) -> None:
         text = ", ".join(self._chosen)
-        self.button.native.setText(" " + (fmt.elided(text, _LONGEST) or "— add columns —"))
+        self.button.native.setText(" " + (fmt.elided(text, _LONGEST) or self._nothing))
         self.button.tooltip = f"{text}\n{self._tooltip}" if text else self._tooltip
 
 

@@ -190,16 +190,19 @@ class Rows(QWidget):
         self._grid.setVerticalSpacing(5)
         self._grid.setColumnStretch(1, 1)
         self.labels: list[QLabel] = []
+        self._rows: dict[str, tuple[QWidget, ...]] = {}
         self.remarks: dict[str, QLabel] = {}
 
     def add(self, name: str, label: str, control: QWidget, tooltip: str = "") -> None:
         """Add a row; without a label the control takes the whole width."""
         row = self._grid.rowCount()  # 1 in an empty grid, which leaves row 0 to a head
+        self._rows[name] = (control,)
         if label:
             text = QLabel(label, self)
             text.setToolTip(tooltip)
             text.setBuddy(control)
             self.labels.append(text)
+            self._rows[name] = (text, control)
             self._grid.addWidget(text, row, 0, Qt.AlignmentFlag.AlignTop)
             text.setMinimumHeight(control.sizeHint().height())
         self._grid.addWidget(control, row, 1 if label else 0, 1, 1 if label else 2)
@@ -210,6 +213,11 @@ class Rows(QWidget):
         remark.hide()
         self.remarks[name] = remark
         self._grid.addWidget(remark, row + 1, 1 if label else 0, 1, 1 if label else 2)
+
+    def show_row(self, name: str, on: bool) -> None:
+        """Show or hide a row's label and control."""
+        for widget in self._rows[name]:
+            widget.setVisible(on)
 
     def set_head(self, widget: QWidget) -> None:
         """Put a widget above the rows."""
@@ -257,6 +265,8 @@ def folded(title: str, content: QWidget, parent: QWidget) -> QCollapsible:
     fold = QCollapsible(f"▸ {title}", parent, expandedIcon=QIcon(), collapsedIcon=QIcon())
     fold.setDuration(0)
     fold.setContent(content)
+    # It would keep the content as high as its hint, which knows nothing of wrapped lines.
+    content.removeEventFilter(fold)
     fold.layout().setContentsMargins(0, 0, 0, 0)
     fold.toggleButton().setObjectName("fold")
     fold.toggleButton().setToolTip("Show or hide the parameters that seldom need a change.")

@@ -33,6 +33,7 @@ from napari_cellama.ui.quality import PAINTED, SLOT
 from napari_cellama.ui.view import fly_to
 from napari_cellama.ui.widgets.fail_table import FailTable
 from napari_cellama.ui.widgets.form import WheelGuard, folded
+from napari_cellama.ui.widgets.imaging import ImagePart
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.look import Look
 from napari_cellama.ui.widgets.metric_row import MetricRow
@@ -86,6 +87,7 @@ class QCDock(QWidget):
         viewer = self._viewer()
         self.hovering = Hovering(session, viewer, self._layers, self.album, self)
         self.look.view.hover.toggled.connect(self.hovering.switch)
+        self.images = ImagePart(session, self._layers, self._try, self)
         self.section = QComboBox(self)
         self.load_button = _button("Load…", self._load, "secondary")
         self.save_button = _button("Save…", self._save, "secondary")
@@ -107,6 +109,7 @@ class QCDock(QWidget):
         listen(self, session.coloring_changed, self._on_coloring)
         self.look.visited.connect(self._visit)
         self.look.gallery.crops.failed.connect(lambda *said: self.message.add("error", *said))
+        listen(self, session.imaging.told, self.message.add)
         listen(self, self._quality.moved, self._show_numbers)
         listen(self, self._quality.told, self._on_told)
         self.refresh()
@@ -130,6 +133,10 @@ class QCDock(QWidget):
         self.load_button.setToolTip("Take limits from a JSON file, e.g. of another section.")
         self.save_button.setToolTip("Keep the limits as JSON, for other sections and the command.")
         self.reset_button.setToolTip("Go back to the default limits.")
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Put what was measured, and what can be done, below each other."""
         self._groups = {group: QVBoxLayout() for group in ("Cells", "Image")}
         self._titles = {group: _title(group) for group in self._groups}
         content = QWidget(self)
@@ -152,7 +159,9 @@ class QCDock(QWidget):
         for box, right in ((top, 0), (column, 0), (outer, 6)):
             box.setContentsMargins(0, 0, right, 0)
             box.setSpacing(6)
-        for widget in (self.empty, self.found, self.look_fold, self.measured):
+        self.image_fold = self._fold_images(content)
+        shown = (self.image_fold, self.empty, self.found, self.look_fold, self.measured)
+        for widget in shown:
             outer.addWidget(widget)
         outer.addStretch(1)
         self.scroll = QScrollArea(self)
@@ -167,6 +176,16 @@ class QCDock(QWidget):
         layout.addWidget(self.message)
         layout.addWidget(self.progress)
         layout.addLayout(_line(self.measure_button, self.cancel_button, first=3))
+
+    def _fold_images(self, parent: QWidget) -> QWidget:
+        fold = folded("Images", self.images, parent)
+        fold.toggleButton().setToolTip("Add an image, align it, choose what is judged.")
+        fold.toggled.connect(self._session.imaging.show_pins)
+        # superqt gives it no more than its hint, which does not know how texts are wrapped.
+        as_needed = QSizePolicy.Policy.Preferred
+        fold.setSizePolicy(as_needed, as_needed)
+        fold.layout().setAlignment(Qt.AlignmentFlag(0))
+        return fold
 
     def _color_histograms(self, viewer: napari.Viewer) -> None:
         """Colour the histograms by the viewer's theme, now and whenever the theme changes."""
@@ -237,7 +256,8 @@ class QCDock(QWidget):
         self.empty.setVisible(result is None)
         for widget in (self.found, self.measured):
             widget.setVisible(result is not None)
-        self.look_fold.setVisible(tissue is not None)
+        for fold in (self.look_fold, self.image_fold):
+            fold.setVisible(tissue is not None)
         if result is not self._result:
             self._result = result
             self._make_rows()
