@@ -140,7 +140,7 @@ SCENES: tuple[tuple[str, str, Callable], ...] = (
 
 
 def faults(dock: QWidget) -> Iterator[str]:
-    """Yield what cannot be read: texts that are cut, widgets that cover each other or do not fit."""
+    """Yield what cannot be read: cut texts, widgets that cover each other or do not fit."""
     for widget in (dock, *dock.findChildren(QWidget)):
         if not widget.isVisible():
             continue
