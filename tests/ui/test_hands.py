@@ -114,6 +114,7 @@ def check(dock: QWidget, state: str, tips: dict[tuple[int, bool], str]) -> list[
         if widget.isEnabled() and not reached:
             faults.append(f"{what} cannot be reached by the tab key")
     rows = [widget.mapTo(dock, widget.rect().topLeft()).y() for widget in visible(stops)]
+    rows = [min(max(row, 0), dock.height()) for row in rows]  # also what is scrolled out of sight
     # From the top to the bottom and round again, but for what stands side by side.
     if sum(here - there > 60 for here, there in zip(rows, rows[1:] + rows[:1], strict=True)) > 1:
         faults.append(f"{state}: the tab key goes {rows}")
