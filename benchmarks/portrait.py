@@ -97,8 +97,10 @@ def main() -> int:
         for share in (0.2, 0.6, 1.1)
     ]
     holds = of_all + rest <= MOST_S and max(waits) <= CANCEL_S
-    print(f"{'holds' if holds else 'FAILS'}  a first portrait {of_all + rest:.1f} s, at most "
-          f"{MOST_S} s; cancelled within {max(waits):.2f} s of CPU, at most {CANCEL_S} s")  # fmt: skip
+    print(
+        f"{'holds' if holds else 'FAILS'}  a first portrait {of_all + rest:.1f} s, at most "
+        f"{MOST_S} s; cancelled within {max(waits):.2f} s of CPU, at most {CANCEL_S} s"
+    )
     return 0 if holds else 1
 
 
