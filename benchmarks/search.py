@@ -41,7 +41,8 @@ from napari_cellama.core.graph import nearest_neighbors, row_normalized, spatial
 from napari_cellama.core.query import read_query
 from napari_cellama.core.resolve import resolve
 from napari_cellama.core.result import View
-from napari_cellama.core.search import Of, SearchSpace, searching
+from napari_cellama.core.search import searching
+from napari_cellama.core.search_space import Of, SearchSpace
 from napari_cellama.core.sentences import build_views
 from napari_cellama.core.tissue import read_tissue
 from napari_cellama.core.vectors import NoCache, embed

@@ -9,6 +9,11 @@ beside k-means on niche space, on the type's own expression, and the niches them
 code is 1 unless B cells and tumour cells reach 0.8 on every sample. (Fibroblasts do on seed 0 but
 not on seed 1; endothelial cells, whose subtypes are few and small, on neither.)
 
+Two oracles that know the truth say what can be hoped for: "true context" is k-means on the true
+niches of each cell's 20 nearest cells, so what clustering could find if niches were known; "taught"
+is a cross-validated logistic regression from niche space to the true subtypes, so how much niche
+space tells of them to somebody who knows what to look for.
+
 On a section with experts' regions (obs['celltype'], obs['region']): prints how the subclusters of
 its most widespread type spread over the regions.
 """
@@ -23,8 +28,13 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pandas as pd
+from scipy.spatial import cKDTree
 from sklearn.cluster import KMeans
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import napari_cellama as nc
 from napari_cellama.core.subclusters import Divided, embedded_views, stored_graph, subclusters
@@ -45,6 +55,20 @@ def kmeans(features: np.ndarray, n_parts: int) -> np.ndarray:
     return KMeans(n_parts, n_init=10, random_state=0).fit_predict(np.nan_to_num(features))
 
 
+def true_context(adata: ad.AnnData, cells: np.ndarray, n_parts: int) -> np.ndarray:
+    """Return the parts that k-means finds in the true niches around some cells."""
+    niches = pd.get_dummies(adata.obs["true_niche"]).to_numpy(float)
+    _, near = cKDTree(adata.obsm["spatial"]).query(adata.obsm["spatial"][cells], 21)
+    return kmeans(niches[near].mean(axis=1), n_parts)
+
+
+def taught(features: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return the subtypes that a logistic regression predicts for cells it was not fitted on."""
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    return cross_val_predict(model, np.nan_to_num(features), truth, cv=folds)
+
+
 def sample_scores(seed: int, n_cells: int) -> pd.DataFrame:
     """Return the scores on one sample tissue, a row a type."""
     adata = nc.sample.tissue(n_cells, seed=seed, images=False)
@@ -62,11 +86,14 @@ def sample_scores(seed: int, n_cells: int) -> pd.DataFrame:
             "niche space": kmeans(adata.obsm["X_niche"][cells], n_parts),
             "expression": kmeans(expression, n_parts),
             "niches": adata.obs["niche"].cat.codes.to_numpy()[cells],
+            "true context": true_context(adata, cells, n_parts),
         }
         scores = {
             way: adjusted_rand_score(truth[cells][truly], codes[truly])
             for way, codes in found.items()
         }
+        predicted = taught(adata.obsm["X_niche"][cells][truly], truth[cells][truly])
+        scores["taught"] = adjusted_rand_score(truth[cells][truly], predicted)
         rows[name] = {"cells": cells.sum(), "parts": n_parts, **scores}
     return pd.DataFrame(rows).T
 

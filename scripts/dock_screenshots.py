@@ -30,6 +30,7 @@ from qtpy.QtWidgets import (
     QApplication,
     QDockWidget,
     QLabel,
+    QLayout,
     QScrollArea,
     QWidget,
 )
@@ -87,6 +88,14 @@ def prepare_search(dock: QWidget, session) -> None:
     wait(lambda: session.jobs.current("search") is None)
 
 
+def prepare_quality(dock: QWidget, session) -> None:
+    """Measure the cells and paint those that fail."""
+    session.select(np.zeros(session.active.n_obs, bool))
+    QTest.mouseClick(dock.measure_button, Qt.MouseButton.LeftButton)
+    wait(lambda: session.active.quality is not None and session.jobs.current("quality") is None)
+    QTest.mouseClick(dock.paint_button, Qt.MouseButton.LeftButton)
+
+
 def prepare_understand(dock: QWidget, session) -> None:
     """Click a cell."""
     dock.pages.setCurrentIndex(0)
@@ -112,6 +121,7 @@ def prepare_cluster_end(dock: QWidget, session) -> None:
 def prepare_embedding(dock: QWidget, session) -> None:
     """Select a niche."""
     session.show_clusters("niche")
+    wait(lambda: session.jobs.current("portrait") is None)
     wait(lambda: session.layouts.get(session.active, "niches") is not None)
     session.select(session.clusters.mask(1))
 
@@ -121,6 +131,7 @@ SCENES: tuple[tuple[str, str, Callable], ...] = (
     ("Niches", "niches", prepare_niches),
     ("Clusters", "clusters", prepare_clusters),
     ("Search", "search", prepare_search),
+    ("QC", "qc", prepare_quality),
     ("Understand", "understand", prepare_understand),
     ("Understand", "understand-cluster", prepare_cluster),
     ("Understand", "understand-cluster-end", prepare_cluster_end),
@@ -129,7 +140,7 @@ SCENES: tuple[tuple[str, str, Callable], ...] = (
 
 
 def faults(dock: QWidget) -> Iterator[str]:
-    """Yield what cannot be read: texts that are cut, widgets that cover each other."""
+    """Yield what cannot be read: cut texts, widgets that cover each other or do not fit."""
     for widget in (dock, *dock.findChildren(QWidget)):
         if not widget.isVisible():
             continue
@@ -137,7 +148,7 @@ def faults(dock: QWidget) -> Iterator[str]:
             yield f"cut: {widget.text()[:60]!r}"
         if isinstance(widget, QScrollArea) and widget.horizontalScrollBar().isVisible():
             yield "scrolls horizontally"
-        if widget.layout() is not None:
+        if widget.layout() is not None and "Stack" not in type(widget).__name__:
             yield from _covered(widget)
 
 
@@ -147,32 +158,56 @@ def _is_cut(widget: QWidget) -> bool:
         return False
     if isinstance(widget, QLabel) and widget.wordWrap():
         return widget.heightForWidth(widget.width()) > widget.height() + 1
-    room = widget.contentsRect().width()
-    longest = max(map(widget.fontMetrics().horizontalAdvance, text.split("\n")))
-    return longest > room and not text.startswith("<")
+    if text.startswith("<"):
+        return False
+    lines = text.split("\n")
+    metrics, room = widget.fontMetrics(), widget.contentsRect()
+    too_wide = max(map(metrics.horizontalAdvance, lines)) > room.width()
+    return too_wide or len(lines) * metrics.height() > room.height() + 2
 
 
 def _covered(parent: QWidget) -> Iterator[str]:
-    items = [parent.layout().itemAt(i).widget() for i in range(parent.layout().count())]
-    shown = [widget for widget in items if widget is not None and widget.isVisible()]
+    """Yield which of the widgets in a layout, and in those within it, overlap or stick out."""
+    shown = [widget for widget in _in_layout(parent.layout()) if widget.isVisible()]
     for one, other in combinations(shown, 2):
         both: QRect = one.geometry() & other.geometry()
-        stacked = "Stack" in type(parent).__name__
-        if both.width() > 1 and both.height() > 1 and not stacked:
+        if both.width() > 1 and both.height() > 1:
             yield f"{type(one).__name__} and {type(other).__name__} overlap"
+    for widget in shown:
+        if not parent.rect().adjusted(-1, -1, 1, 1).contains(widget.geometry()):
+            yield f"{type(widget).__name__} sticks out of {type(parent).__name__}"
 
 
-def photograph(viewer: napari.Viewer, title: str, path: Path, least: float) -> bool:
+def _in_layout(layout: QLayout) -> Iterator[QWidget]:
+    """Yield the widgets of a layout and of the layouts in it."""
+    for item in map(layout.itemAt, range(layout.count())):
+        if item.widget() is not None:
+            yield item.widget()
+        elif item.layout() is not None:
+            yield from _in_layout(item.layout())
+
+
+def photograph(viewer: napari.Viewer, path: Path, least: float) -> bool:
     """Save the window with a dock in front; returns whether all is well."""
     window = main_window(viewer)
     settle(0.6)
     window.grab().save(str(path))
     share = viewer.window._qt_viewer.canvas.native.width() / window.width()
-    found = sorted(set(faults(_dock_of(window, title).widget())))
+    found = sorted({fault for dock in _docks_in_sight(window) for fault in faults(dock.widget())})
     wide = share >= least
     remark = "; ".join([*found, *([] if wide else [f"the canvas should have {least:.0%}"])])
     print(f"{path.name:32s} canvas {share:.0%} of the width  {remark or 'no fault'}", flush=True)
     return wide and not found
+
+
+def _docks_in_sight(window: QWidget) -> list[QDockWidget]:
+    """Return our docks that are not behind another one, also those beside the one meant."""
+    return [
+        dock
+        for dock in window.findChildren(QDockWidget)
+        if type(dock.widget()).__module__.startswith("napari_cellama")
+        and not dock.visibleRegion().isEmpty()
+    ]
 
 
 def _dock_of(window: QWidget, title: str) -> QDockWidget:
@@ -200,7 +235,7 @@ def session_photos(adata, theme: str, width: int, folder: Path) -> bool:
         settle(0.2)
         prepare(dock.widget(), session)
         path = folder / f"{name}-{theme}-{width}.png"
-        well &= photograph(viewer, title, path, least)
+        well &= photograph(viewer, path, least)
     viewer.close()
     settle()
     return well

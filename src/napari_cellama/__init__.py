@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_cellama import sample
-    from napari_cellama.api import embed_sentences, plot_overview, run, search, subcluster
+    from napari_cellama.api import embed_sentences, plot_overview, run
     from napari_cellama.core.qc_thresholds import Thresholds
     from napari_cellama.core.sentences import cell_sentences
     from napari_cellama.errors import UserError
+    from napari_cellama.explore_api import search, subcluster
     from napari_cellama.io.attached import attach_image
     from napari_cellama.io.boundaries import attach_boundaries
     from napari_cellama.io.readers import read
@@ -57,8 +58,8 @@ _HOMES = {
     "qc": "napari_cellama.qc_api",
     "read": "napari_cellama.io.readers",
     "run": "napari_cellama.api",
-    "search": "napari_cellama.api",
-    "subcluster": "napari_cellama.api",
+    "search": "napari_cellama.explore_api",
+    "subcluster": "napari_cellama.explore_api",
     "view": "napari_cellama.ui.launch",
     "write": "napari_cellama.io.writers",
 }

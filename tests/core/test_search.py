@@ -7,14 +7,9 @@ import pytest
 from core_tissues import HashEncoder, finish, make_tissue
 
 from napari_cellama.core.query import read_query
-from napari_cellama.core.search import (
-    Asked,
-    SearchSpace,
-    best_places,
-    searching,
-    similar_cells,
-    similar_niches,
-)
+from napari_cellama.core.search import best_places, searching
+from napari_cellama.core.search_space import Asked, SearchSpace
+from napari_cellama.core.similar import Example, similar_cells, similar_niches
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import Recipe
 
@@ -212,3 +207,55 @@ def test_another_models_vectors_are_refused(space):
     encoder.dim = 32
     with pytest.raises(UserError, match="another model"):
         last_of(searching(space, (Asked(0, "x", False),), encoder))
+
+
+# ---- the like in other tissues
+
+
+def run_on(seed, **changes):
+    adata = make_tissue(seed=seed)
+    recipe = Recipe(cell_type_key="celltype", n_clusters=3, **changes)
+    result, _ = finish(adata, recipe, HashEncoder())
+    return adata, SearchSpace.of_result(result)
+
+
+@pytest.mark.parametrize("of", ["cells", "niches"])
+def test_elsewhere_is_measured_as_at_home(space, of):
+    example = Example(space, np.arange(300) == 7, of)
+    np.testing.assert_allclose(example.elsewhere(space).scores, example.at_home().scores, atol=0.02)
+
+
+@pytest.mark.parametrize("neighbors_in", ["graph", "both"])
+def test_the_same_region_is_found_in_another_tissue(neighbors_in):
+    here, home = run_on(0, neighbors_in=neighbors_in)
+    there, other = run_on(5, neighbors_in=neighbors_in)
+    cells = (here.obs["region"] == "1").to_numpy()
+    alike = Example(home, cells, "niches").elsewhere(other).scores
+    same = (there.obs["region"] == "1").to_numpy()
+    assert np.median(alike[same]) > np.quantile(alike[~same], 0.9)
+    types = (here.obs["celltype"] == "type 3").to_numpy()
+    alike = Example(home, types, "cells").elsewhere(other).scores
+    named = (there.obs["celltype"] == "type 3").to_numpy()
+    assert alike[named].mean() > alike[~named].mean()
+
+
+def test_cells_without_a_sentence_have_no_score_elsewhere(space):
+    adata = make_tissue(seed=5)
+    adata.obsm["spatial"][[3, 4]] = np.nan
+    result, _ = finish(adata, Recipe(cell_type_key="celltype", n_clusters=3), HashEncoder())
+    for of in ("cells", "niches"):
+        scores = (
+            Example(space, np.arange(300) == 7, of).elsewhere(SearchSpace.of_result(result)).scores
+        )
+        assert np.flatnonzero(np.isnan(scores)).tolist() == [3, 4]
+
+
+def test_tissues_that_cannot_be_compared_say_why(space):
+    example = Example(space, np.arange(300) == 7, "niches")
+    _, other = run_on(5, neighbors_in="sentence")
+    assert "another kind" in example.why_not_in(other)
+    with pytest.raises(UserError, match="cannot be searched"):
+        example.elsewhere(other)
+    _, other = run_on(5)
+    other.model = "another"
+    assert "another model, 'another'" in example.why_not_in(other)

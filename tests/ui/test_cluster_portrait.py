@@ -245,6 +245,24 @@ def test_nothing_is_cut_at_the_narrowest(typed, viewer, session, qtbot):
     assert typed.minimumSizeHint().width() <= 330
 
 
+def test_another_portrait_has_its_room_from_the_first_moment(typed, session, qtbot, monkeypatch):
+    pick(qtbot, typed, session, 0)
+    for group in typed.groups:
+        group.fold.expand(animate=False)
+    least = []
+    show = typed._show
+
+    def look(told):
+        show(told)
+        contents = [group.fold.content() for group in typed.groups]
+        least.extend(each.height() - each.minimumSizeHint().height() for each in contents)
+
+    monkeypatch.setattr(typed, "_show", look)
+    pick(qtbot, typed, session, 1)
+    assert least
+    assert min(least) >= 0
+
+
 def test_a_closed_dock_is_gone(viewer, session, qtbot, is_gone):
     dock = UnderstandDock(viewer)
     viewer.window.add_dock_widget(dock, name="Understand", area="right")

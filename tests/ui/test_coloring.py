@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
 
 from napari_cellama.ui.painting import Legend, legend_of
 from napari_cellama.ui.tissue import Coloring, Tissue
@@ -219,3 +221,13 @@ def test_nothing_to_tell_apart_shows_nothing(legend_view):
 )
 def test_numbers_of_any_size(value, text):
     assert number(value) == text
+
+
+def test_a_legend_is_copied(tissue, legend_view, qtbot):
+    legend_view.show_legend(legend_of(tissue, Coloring("obs", "celltype")))
+    (copy,) = legend_view.swatches.actions()
+    copy.trigger()
+    table = pd.read_csv(io.StringIO(QApplication.clipboard().text()))
+    assert list(table.columns) == ["name", "color", "cells"]
+    counts = tissue.snapshot.obs["celltype"].value_counts()
+    assert dict(zip(table["name"], table["cells"], strict=True)) == counts.to_dict()

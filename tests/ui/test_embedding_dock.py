@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import weakref
 
 import numpy as np
+import pandas as pd
 import pytest
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_cellama import api
 from napari_cellama.core import umap_process
@@ -319,6 +321,29 @@ def test_cells_without_a_position_are_not_on_the_map(viewer, make_adata, qtbot):
     qtbot.mouseClick(dock.canvas.native, LEFT, pos=at(dock, 42))
     assert session.active.picked == 42
     assert np.isnan(session.active.layouts["X_niche_umap"].places[[3, 4]]).all()
+
+
+@pytest.mark.parametrize("coloring", ["labels", "gene"])
+def test_the_map_is_saved_and_its_numbers_copied(
+    mapped, session, qtbot, tmp_path, monkeypatch, coloring
+):
+    name = "niche" if coloring == "labels" else "CD3E"
+    session.color_by(Coloring(coloring, name))
+    mapped.menu.copy_action.trigger()
+    table = pd.read_csv(io.StringIO(QApplication.clipboard().text()))
+    places = session.active.layouts["X_niche_umap"].places
+    np.testing.assert_allclose(table[["umap_1", "umap_2"]], places, rtol=1e-5)
+    assert list(table["cell"]) == list(session.active.snapshot.obs_names)
+    assert table[name].notna().all()
+    assert "Copied 120 rows" in mapped.status.text()
+    chosen = str(tmp_path / "map"), "SVG (*.svg)"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args: chosen)
+    mapped.menu.save_action.trigger()
+    qtbot.waitUntil(lambda: "Figure saved" in mapped.status.text(), timeout=30_000)
+    text = (tmp_path / "map.svg").read_text()
+    assert "UMAP" in text
+    assert name in text
+    assert "µm" not in text  # a map has no scale
 
 
 def test_a_closed_dock_is_gone(viewer, session, qtbot, is_gone):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
@@ -373,3 +375,19 @@ def test_a_niche_made_by_a_fault_is_marked_in_the_clusters_table(viewer, measure
     assert model.fault(2) == ""
     session.undo()
     qtbot.waitUntil(lambda: bool(model.fault(2)), timeout=PATIENCE)
+
+
+def test_a_histogram_is_copied_and_saved(measured, qtbot, tmp_path, monkeypatch):
+    dock, session = measured
+    for name, row in dock.rows.items():
+        row.histogram.menu.copy_action.trigger()
+        table = pd.read_csv(io.StringIO(QApplication.clipboard().text()))
+        known = np.isfinite(session.active.quality.table[name].to_numpy(float)).sum()
+        assert table["cells"].sum() == known
+        assert (table["fail"] <= table["cells"]).all()
+        assert (table["high"] >= table["low"]).all()
+        chosen = str(tmp_path / f"{name}.svg"), "SVG (*.svg)"
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args, to=chosen: to)
+        row.histogram.menu.save_action.trigger()
+        assert (tmp_path / f"{name}.svg").stat().st_size > 1000
+    assert "Figure saved" in dock.message.sentence.text()

@@ -67,6 +67,10 @@ def done(qtbot, session):
     QApplication.processEvents()
 
 
+def names_of(session):
+    return [spot.name for spot in session.searching.last(session.active).spots]
+
+
 def is_type(session, name):
     return (session.active.snapshot.obs["celltype"] == name).to_numpy()
 
@@ -226,12 +230,12 @@ def test_a_click_on_a_place_flies_there(ready, session, viewer, qtbot):
     done(qtbot, session)
     places = ready.found.places
     search = session.searching.last(session.active)
-    assert places.count() == len(search.places) > 0
+    assert places.count() == len(search.spots) > 0
     item = places.item(places.count() - 1)
-    assert item.data(REMARK_ROLE) == f"{search.places[-1].score:.2f}"
+    assert item.data(REMARK_ROLE) == f"{search.spots[-1].score:.2f}"
     qtbot.mouseClick(places.viewport(), LEFT, pos=places.visualItemRect(item).center())
     layer = layers_of(viewer).layer_of(session.active)
-    target = layer.data_to_world(layer.data[search.places[-1].cell])
+    target = layer.data_to_world(layer.data[search.spots[-1].cell])
     np.testing.assert_allclose(viewer.scene.camera.center[-2:], target[-2:])
 
 
@@ -277,7 +281,110 @@ def test_what_is_like_the_selection_is_found_in_other_sections(
     done(qtbot, session)
     assert list(session.active.scores)[-1] == "Like 1 selected cell"
     assert session.active.scores["Like 1 selected cell"].max() == pytest.approx(1)
-    assert any("section" in name for name in session.searching.last(session.active).names)
+    assert any("section" in name for name in names_of(session))
+
+
+@pytest.fixture
+def three(ready, viewer, session, make_adata):
+    """Return the dock with two more tissues: one embedded and saved before, one not."""
+    first = session.active
+    recipe = Recipe(cell_type_key="celltype", n_clusters=2, n_neighbors=6)
+    saved = make_adata(90, seed=3)
+    saved.obsm["spatial"] += 10_000
+    api.find_niches(saved, recipe, lambda event: None).apply(saved)
+    show(viewer, Tissue.from_adata(saved, "liver"))
+    show(viewer, Tissue.from_adata(make_adata(50, seed=4), "spleen"))
+    session.activate(first)
+    return ready
+
+
+@pytest.mark.parametrize("of", ["Single cells", "Neighbourhoods"])
+def test_the_like_is_found_in_all_open_tissues(three, session, viewer, qtbot, of):
+    first, liver, spleen = session.tissues
+    session.select(is_type(session, "T cell"))
+    three.of.setCurrentText(of)
+    assert "all open tissues" in three.by_selection.toolTip()
+    click(qtbot, three.by_selection)
+    done(qtbot, session)
+    title = f"Like {first.n_selected} selected cells of section"
+    for tissue in (first, liver):
+        assert tissue.coloring == Coloring("score", title)
+        painted = paint(tissue, tissue.coloring, tissue.selection)
+        layer = layers_of(viewer).layer_of(tissue)
+        np.testing.assert_allclose(layer.face_color, painted.rgba, atol=1e-6)
+    assert first.scale.limits == liver.scale.limits is not None
+    alike = (liver.snapshot.obs["celltype"] == "T cell").to_numpy()
+    scores = liver.scores[title]
+    assert np.isfinite(scores).all()
+    if of == "Single cells":  # types lie at random here, so that no neighbourhood is theirs
+        assert scores[alike].mean() > scores[~alike].mean()
+    assert spleen.coloring == Coloring("obs", "celltype")
+    said = three.found.asked.text()
+    assert "in 2 tissues" in said
+    assert "Not searched: spleen: its cells have no embeddings; press Run for it" in said
+
+
+def test_a_click_on_a_place_in_another_tissue_goes_there(three, session, viewer, qtbot):
+    first, liver, _ = session.tissues
+    three.of.setCurrentText("Single cells")
+    session.select(is_type(session, "T cell"))
+    click(qtbot, three.by_selection)
+    done(qtbot, session)
+    spots = session.searching.last(first).spots
+    assert {spot.tissue for spot in spots} == {first.id, liver.id}
+    assert [spot.score for spot in spots] == sorted((s.score for s in spots), reverse=True)
+    row = next(i for i, spot in enumerate(spots) if spot.tissue == liver.id)
+    places = three.found.places
+    assert places.item(row).text().split("  ")[1].startswith("liver · ")
+    layer = layers_of(viewer).layer_of(liver)
+    layer.visible = False
+    qtbot.mouseClick(places.viewport(), LEFT, pos=places.visualItemRect(places.item(row)).center())
+    assert session.active is liver
+    assert layer.visible
+    target = layer.data_to_world(layer.data[spots[row].cell])
+    np.testing.assert_allclose(viewer.scene.camera.center[-2:], target[-2:])
+    # The list stays, so that the next place is one key away.
+    assert places.count() == len(spots)
+    back = next(i for i, spot in enumerate(spots) if spot.tissue == first.id)
+    places.setCurrentRow(back)
+    qtbot.keyClick(places, Qt.Key.Key_Return)
+    assert session.active is first
+
+
+def test_a_place_in_a_closed_tissue_is_said_to_be_gone(three, session, viewer, qtbot):
+    first, liver, _ = session.tissues
+    session.select(is_type(session, "T cell"))
+    click(qtbot, three.by_selection)
+    done(qtbot, session)
+    row = [spot.tissue for spot in session.searching.last(first).spots].index(liver.id)
+    viewer.layers.remove(layers_of(viewer).layer_of(liver))
+    three.found.places.setCurrentRow(row)
+    qtbot.keyClick(three.found.places, Qt.Key.Key_Return)
+    assert "was closed" in three.message.sentence.text()
+    assert session.active is first
+
+
+def test_a_tissue_of_another_model_is_left_out(three, session, qtbot):
+    first, liver, _ = session.tissues
+    run = liver.snapshot.uns["cellama"]["runs"]["niche"]
+    run["recipe"] = Recipe.from_json(str(run["recipe"])).replace(model="another").to_json()
+    before = liver.coloring
+    session.select(is_type(session, "T cell"))
+    click(qtbot, three.by_selection)
+    done(qtbot, session)
+    assert liver.coloring == before
+    assert "liver: its cells were embedded by another model" in three.found.asked.text()
+    assert "in 2 tissues" not in three.found.asked.text()
+    assert first.coloring.kind == "score"
+
+
+def test_words_are_looked_for_in_the_active_tissue_only(three, session, qtbot):
+    _, liver, _ = session.tissues
+    before = liver.coloring
+    type_query(qtbot, three, "B cell")
+    done(qtbot, session)
+    assert session.active.coloring == Coloring("score", "B cell")
+    assert liver.coloring == before
 
 
 def test_what_was_saved_can_be_searched(viewer, make_adata, qtbot):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ import scipy.sparse as sp
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_cellama.core.clustering import candidates, choose_n_clusters, cluster
 from napari_cellama.core.niches import as_niches
@@ -157,3 +159,25 @@ def test_the_curve_follows_the_theme(dock, viewer, session, tissue, result, them
     here = curve.point(4) * ratio
     theme_color = get_theme(theme).current.as_hex()
     assert image.pixelColor(here.toPoint()).name() == QColor(theme_color).name()
+
+
+def test_the_curve_is_copied_saved_and_gone_along_by_keys(
+    dock, session, tissue, result, qtbot, tmp_path, monkeypatch
+) -> None:
+    session.take_result(tissue, result)
+    curve = dock.stability.curve
+    curve.menu.copy_action.trigger()
+    table = pd.read_csv(io.StringIO(QApplication.clipboard().text()))
+    assert dict(zip(table["n_niches"], table["stability"], strict=True)) == pytest.approx(
+        dict(curve.stability.curve)
+    )
+    assert set(table["n_niches"][table["supported"]]) == set(curve.stability.supported)
+    chosen = str(tmp_path / "curve"), "SVG (*.svg)"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args: chosen)
+    curve.menu.save_action.trigger()
+    assert "number of niches" in (tmp_path / "curve.svg").read_text()
+    numbers = list(curve.stability.curve)
+    wanted = numbers[numbers.index(4) + 1]
+    qtbot.keyClick(curve, Qt.Key.Key_Right)
+    qtbot.keyClick(curve, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: shown(session) == wanted, timeout=20_000)

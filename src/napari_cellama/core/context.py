@@ -201,6 +201,17 @@ def principal_components(
     scatter
         (c, c): the view's scatter in them; 0 where all vectors are exact.
     """
+    mean, axes, scatter = principal_axes(view, kept, n_components, cancel)
+    return along(axes, view.vectors, mean, cancel), scatter
+
+
+def principal_axes(
+    view: View, kept: np.ndarray, n_components: int, cancel: CancelToken | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the mean, (d,), the scaled axes, (d, c), and the scatter of the components.
+
+    See :func:`principal_components`, whose components are the vectors along these axes.
+    """
     vectors = view.vectors
     weights = np.bincount(view.index[kept], minlength=len(vectors)) / max(1, kept.sum())
     mean, covariance = _moments(vectors, weights, cancel)
@@ -209,17 +220,24 @@ def principal_components(
     variances, axes = np.linalg.eigh(covariance)
     order = np.argsort(variances)[::-1][:n_components]
     order = order[variances[order] > max(_NOISE * variances.max(), 1e-9)]
+    mean = mean.astype(np.float32)
     if not len(order):
-        return np.zeros((len(vectors), 0), np.float32), np.zeros((0, 0))
-    axes = axes[:, order] / np.sqrt(variances[order].sum())
-    axes, mean = _signed(axes), mean.astype(np.float32)
-    reduced = np.empty((len(vectors), len(order)), np.float32)
+        return mean, np.zeros((len(mean), 0), np.float32), np.zeros((0, 0))
+    axes = _signed(axes[:, order] / np.sqrt(variances[order].sum()))
+    return mean, axes, axes.T @ scatter @ axes
+
+
+def along(
+    axes: np.ndarray, vectors: np.ndarray, mean: np.ndarray, cancel: CancelToken | None = None
+) -> np.ndarray:
+    """Return ``(vectors - mean) @ axes``, chunk by chunk, as float32."""
+    reduced = np.empty((len(vectors), axes.shape[1]), np.float32)
     for start in range(0, len(vectors), _CHUNK):
         if cancel is not None:
             cancel.check()
         rows = slice(start, start + _CHUNK)
         reduced[rows] = (vectors[rows] - mean) @ axes
-    return reduced, axes.T @ scatter @ axes
+    return reduced
 
 
 def _signed(axes: np.ndarray) -> np.ndarray:

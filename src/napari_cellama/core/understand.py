@@ -108,7 +108,9 @@ class Portrait:
     mean_certainty_rest: float
 
 
-def surroundings(adata: AnnData, labels: LabelSet, graph: sp.spmatrix) -> Surroundings:
+def surroundings(
+    adata: AnnData, labels: LabelSet, graph: sp.spmatrix, cancel: CancelToken | None = None
+) -> Surroundings:
     """Count what surrounds the clusters of a label set.
 
     Parameters
@@ -119,13 +121,18 @@ def surroundings(adata: AnnData, labels: LabelSet, graph: sp.spmatrix) -> Surrou
         The clusters; those whose cells are all in their parts are left out.
     graph
         (n, n) spatial graph.
+    cancel
+        Checked between steps.
     """
+    cancel = cancel or CancelToken()
     clusters = pd.Categorical.from_codes(labels.codes, categories=list(labels.names))
     key = guess_cell_type_key(adata.obs)
     types = clusters if key is None else obs_types(adata.obs, key)
     enrichment = neighbor_enrichment(clusters, types, graph)
+    cancel.check()
     neighbors = sp.csr_matrix(graph).astype(bool).astype(np.float64)
     counts = np.asarray((one_hot(clusters).T @ neighbors @ one_hot(types)).todense())
+    cancel.check()
     seen, full = counts.sum(axis=0) > 0, labels.sizes > 0
     counts = pd.DataFrame(counts, enrichment.index, enrichment.columns).astype(np.int64)
     return Surroundings(
@@ -175,7 +182,7 @@ def portraying(
     Portrait
     """
     cancel = cancel or CancelToken()
-    around = around or surroundings(adata, labels, graph)
+    around = around or surroundings(adata, labels, graph, cancel)
     yield around
     cancel.check()
     cells, others = labels.mask(*chosen), labels.codes >= 0

@@ -7,6 +7,7 @@ from .cluster import (
     enrichment_figure,
     ordered_kinds,
 )
+from .curves import histogram_figure, stability_figure
 from .overview import overview_figure
 from .page import FORMATS, save_figure
 from .tissue import tissue_figure
@@ -17,8 +18,10 @@ __all__ = [
     "borders_figure",
     "certainty_figure",
     "enrichment_figure",
+    "histogram_figure",
     "ordered_kinds",
     "overview_figure",
     "save_figure",
+    "stability_figure",
     "tissue_figure",
 ]

@@ -65,7 +65,7 @@ def tissue_figure(
         The values at the ends of the colour map, by default the smallest and the 99th
         percentile, and its name.
     units
-        The unit of ``coords``: "µm", "pixel" or another name.
+        The unit of ``coords``: "µm", "pixel" or another name; "" draws no scale bar.
     title
         Written above the tissue.
     shown
@@ -162,7 +162,8 @@ def draw_tissue(
         linewidths=0,
         rasterized=True,
     )
-    _draw_scale_bar(axes, units, float(high[0] - low[0]))
+    if units:
+        _draw_scale_bar(axes, units, float(high[0] - low[0]))
 
 
 def bounds(coords: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

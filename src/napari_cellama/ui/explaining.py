@@ -9,13 +9,13 @@ import numpy as np
 
 from napari_cellama.core.events import CancelToken, last_of
 from napari_cellama.core.explain import Explained, explaining, take_apart
-from napari_cellama.core.search import similar_cells
+from napari_cellama.core.similar import similar_cells
 from napari_cellama.core.slots import recipe_of, stored_recipe
 from napari_cellama.core.tissue import Tissue as ReadTissue
 from napari_cellama.core.tissue import read_tissue
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import Recipe
-from napari_cellama.ui.searching import Searchable, make_searchable
+from napari_cellama.ui.searchable import Searchable, make_searchable
 
 if TYPE_CHECKING:
     from anndata import AnnData

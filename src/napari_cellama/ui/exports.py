@@ -15,6 +15,7 @@ from napari_cellama.ui.painting import labels_of
 
 if TYPE_CHECKING:
     from napari_cellama.core.labels import LabelSet
+    from napari_cellama.ui.layouts import Layout
     from napari_cellama.ui.painting import Legend
     from napari_cellama.ui.placement import Placement
     from napari_cellama.ui.tissue import Tissue
@@ -106,33 +107,82 @@ def figure_events(
     path
         ``.png``, ``.svg`` or ``.pdf``.
     """
+    units = _UNITS.get(tissue.units, tissue.units)
+    return _drawing(
+        tissue, legend, placement.of_points, placement.points[:, ::-1], path, units=units
+    )
+
+
+def map_events(
+    tissue: Tissue, legend: Legend, layout: Layout, cells: np.ndarray, path: str | Path
+) -> Callable[[CancelToken], Iterator[Path]]:
+    """Return a job that draws a map of the cells as it is painted now, and saves it.
+
+    Parameters
+    ----------
+    tissue, legend, path
+        As for :func:`figure_events`.
+    layout
+        The map.
+    cells
+        The rows of the cells that are on it.
+    """
+    places = layout.places[cells] * np.float32([1, -1])  # on a map, y points up
+    return _drawing(tissue, legend, lambda values: values[cells], places, path, title="UMAP")
+
+
+def map_table(tissue: Tissue, layout: Layout, cells: np.ndarray) -> pd.DataFrame:
+    """Return a map's numbers: ``cell``, ``umap_1``, ``umap_2``, and what it is coloured by."""
+    table = pd.DataFrame(layout.places[cells], columns=["umap_1", "umap_2"])
+    table.insert(0, "cell", tissue.snapshot.obs_names[cells])
+    if (coloring := tissue.coloring) is not None:
+        from napari_cellama.ui.painting import values_of
+
+        values = values_of(tissue, coloring)
+        if values is None:
+            values = labels_of(tissue, coloring).categorical()
+        table[coloring.name] = np.asarray(values)[cells]
+    return table
+
+
+def _drawing(
+    tissue: Tissue,
+    legend: Legend,
+    of_points: Callable[[Any], Any],
+    points: np.ndarray,
+    path: str | Path,
+    *,
+    units: str = "",
+    title: str = "",
+) -> Callable[[CancelToken], Iterator[Path]]:
+    """Return a job that draws points in a tissue's colours; ``of_points`` picks their cells."""
     coloring = tissue.coloring
     labels = labels_of(tissue, coloring).flat() if legend.kind == "categorical" else None
     selection = tissue.selection if tissue.selection.any() else None
-    name, units = tissue.name, _UNITS.get(tissue.units, tissue.units)
+    heading = " · ".join(filter(None, (_title(tissue.name, legend), title)))
 
     def events(token: CancelToken) -> Iterator[Path]:
         from napari_cellama.figures import save_figure, tissue_figure
         from napari_cellama.ui.painting import values_of
 
         if labels is not None:
-            colored = _by_category(placement.of_points(labels.codes), labels.names, labels.colors)
+            colored = _by_category(of_points(labels.codes), labels.names, labels.colors)
         elif legend.kind == "continuous":
             colored = {
-                "values": placement.of_points(values_of(tissue, coloring)),
+                "values": of_points(values_of(tissue, coloring)),
                 "label": legend.title,
                 "limits": legend.limits,
                 "colormap": legend.colormap,
             }
         else:
-            colored = _by_category(np.zeros(len(placement.points), int), ("cells",), (_PLAIN,))
+            colored = _by_category(np.zeros(len(points), int), ("cells",), (_PLAIN,))
         token.check()
         figure = tissue_figure(
-            placement.points[:, ::-1],
+            points,
             **colored,
             units=units,
-            title=_title(name, legend),
-            shown=None if selection is None else placement.of_points(selection),
+            title=heading,
+            shown=None if selection is None else of_points(selection),
         )
         token.check()
         yield save_figure(figure, path)

@@ -13,7 +13,7 @@ from psygnal import Signal
 
 from napari_cellama.core.context import niche_representation
 from napari_cellama.core.events import CancelToken
-from napari_cellama.core.search import SearchSpace
+from napari_cellama.core.search_space import SearchSpace
 from napari_cellama.core.umap_process import laying_out_apart
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import Recipe

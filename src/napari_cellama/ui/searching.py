@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from psygnal import Signal
 
-from napari_cellama.core.events import CancelToken
+from napari_cellama.core.events import CancelToken, Progress
 from napari_cellama.core.query import read_query
-from napari_cellama.core.search import (
-    Found,
-    Of,
-    Place,
-    SearchSpace,
-    best_places,
-    searching,
-    similar_cells,
-    similar_niches,
-)
+from napari_cellama.core.search import Found, searching
+from napari_cellama.core.search_space import Of, SearchSpace
+from napari_cellama.core.similar import Example
 from napari_cellama.errors import UserError
-from napari_cellama.ui.placement import place
+from napari_cellama.ui.searchable import (
+    Ready,
+    Search,
+    Searchable,
+    Subject,
+    conclude,
+    in_other,
+)
 from napari_cellama.ui.tissue import Coloring
 from napari_cellama.ui.workers import Job
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
     from napari_cellama.core.result import NicheResult
     from napari_cellama.ui.session import Session
     from napari_cellama.ui.tissue import Tissue
@@ -38,62 +36,22 @@ if TYPE_CHECKING:
 SLOT = "search"
 #: How many queries are offered again, and how many tissues' scores are kept to paint by.
 N_RECENT = 8
-#: Two places are at least so many cells' diameters apart.
-_APART = 20
 
 NOTHING_TO_SEARCH = (
     "There is nothing to search yet: the cells have no embeddings. Press Run in the Niches dock "
     "first; a search then compares what you type with the cells' sentences."
 )
 
+_NOT_EMBEDDED = "its cells have no embeddings; press Run for it in the Niches dock"
 
-@dataclass(frozen=True)
-class Searchable:
-    """What a search needs of a tissue; made once a result, in a job.
-
-    Attributes
-    ----------
-    space
-        The embedded sentences and the graph.
-    coords
-        (n, d) where the cells are drawn, NaN where they are not.
-    apart
-        How far places are apart, in the coordinates' unit.
-    """
-
-    space: SearchSpace
-    coords: np.ndarray
-    apart: float
-
-
-@dataclass(frozen=True)
-class Search:
-    """A search that was done.
-
-    Attributes
-    ----------
-    title
-        What was looked for, in the user's words.
-    found
-        The scores.
-    places
-        Where they are best, best first.
-    names
-        What is found at each place, for people.
-    """
-
-    title: str
-    found: Found
-    places: tuple[Place, ...]
-    names: tuple[str, ...]
-
-    def at_least(self, threshold: float) -> np.ndarray:
-        """Return (n,) bool: the cells whose score reaches the threshold."""
-        return self.found.scores >= np.float32(threshold)
+#: Looks in the active tissue; with an example, others can be searched for the like of it.
+_Find = Callable[[SearchSpace, CancelToken], Generator[Any, None, tuple[Found, Example | None]]]
 
 
 class Searching:
-    """Searches in the session's active tissue; its results are painted as they come.
+    """Searches in the session's tissues; what is found is painted.
+
+    Words are looked for in the active tissue, the like of an example in all that are open.
 
     Events (psygnal signals; all on the main thread)
 
@@ -121,12 +79,12 @@ class Searching:
     def why_not(self) -> str:
         """Say why the active tissue cannot be searched; "" if it can."""
         tissue = self._session.active
-        if tissue is None:
-            return "Open a tissue first."
-        if not tissue.has_matrix:
-            return "The genes are still being read; try again in a moment."
-        has_run = tissue.snapshot.uns.get("cellama", {}).get("runs")
-        return "" if tissue.results or has_run else NOTHING_TO_SEARCH
+        return "Open a tissue first." if tissue is None else _why_not(tissue)
+
+    def others(self) -> list[Tissue]:
+        """Return the other open tissues that can be searched, too."""
+        active = self._session.active
+        return [one for one in self._session.tissues if one is not active and not _why_not(one)]
 
     # ---- what the user does
 
@@ -144,22 +102,24 @@ class Searching:
             raise UserError("Type what to look for, e.g. a cell type, or one next to another.")
         self.recent = [query.text, *(old for old in self.recent if old != query.text)][:N_RECENT]
 
-        def find(space: SearchSpace, token: CancelToken) -> Generator[Any, None, Found]:
+        def find(space: SearchSpace, token: CancelToken) -> Generator[Any, None, Any]:
             from napari_cellama.api import NamedEncoder
             from napari_cellama.io.embedding_cache import shared_cache
 
             asked = space.ask(query, of, raw=raw)
-            return searching(space, asked, NamedEncoder(space.model), shared_cache(), token)
+            encoder = NamedEncoder(space.model)
+            found = yield from searching(space, asked, encoder, shared_cache(), token)
+            return found, None
 
         return self._start(tissue, query.text, find)
 
     def find_similar(self, cells: np.ndarray, of: Of, title: str) -> Job:
-        """Look for what is like some cells, or like their niches, in all sections, as a job.
+        """Look for what is like some cells, or like their niches, in all tissues, as a job.
 
         Parameters
         ----------
         cells
-            (n,) bool: the example.
+            (n,) bool: the example, in the active tissue.
         of
             "cells" or "niches".
         title
@@ -175,9 +135,10 @@ class Searching:
             raise UserError("Click a cell on the tissue or select some first.")
         cells = cells.copy()
 
-        def find(space: SearchSpace, token: CancelToken) -> Generator[Any, None, Found]:
+        def find(space: SearchSpace, token: CancelToken) -> Generator[Any, None, Any]:
             yield from ()
-            return (similar_cells if of == "cells" else similar_niches)(space, cells)
+            example = Example(space, cells, of)
+            return example.at_home(), example
 
         return self._start(tissue, title, find)
 
@@ -203,29 +164,32 @@ class Searching:
             raise UserError(why)
         return self._session.active
 
-    def _start(
-        self,
-        tissue: Tissue,
-        title: str,
-        find: Callable[[SearchSpace, CancelToken], Generator[Any, None, Found]],
-    ) -> Job:
-        snapshot = tissue.snapshot
-        result, searchable = self.searchable(tissue)
+    def _start(self, tissue: Tissue, title: str, find: _Find) -> Job:
+        home = self._subject(tissue)
+        others = [self._subject(one) for one in self._session.tissues if one is not tissue]
 
         def events(token: CancelToken) -> Iterator[Any]:
-            ready = searchable or make_searchable(snapshot, result)
-            yield ready
-            found = yield from find(ready.space, token)
+            ready = home.ready()
+            yield Ready(home, ready)
+            scores, example = yield from find(ready.space, token)
+            found, left_out = [(home, ready, scores)], []
+            for done, other in enumerate(others if example else (), 1):
+                token.check()
+                yield Progress("Searching", done, len(others) + 1, "tissues")
+                answer = in_other(example, other, token)
+                if isinstance(answer, str):
+                    left_out.append(answer)
+                else:
+                    found.append((other, *answer))
+                    yield Ready(other, answer[0])
             token.check()
-            places = best_places(ready.space, found.scores, ready.coords, ready.apart)
-            names = tuple(name_of(snapshot, ready.space, place) for place in places)
-            yield Search(title, found, tuple(places), names)
+            yield conclude(title, found, left_out)
 
         def on_event(job: Job, event: Any) -> None:
-            if isinstance(event, Searchable):
-                self.keep(tissue, result, event)
-            elif isinstance(event, Search):
-                self._take(tissue, event)
+            if isinstance(event, Ready):
+                self._keep_ready(event)
+            elif isinstance(event, dict):
+                self._take(event)
             else:
                 self.told.emit(job, event)
 
@@ -233,47 +197,41 @@ class Searching:
         self.changed.emit(tissue)
         return job
 
-    def _take(self, tissue: Tissue, search: Search) -> None:
-        """Paint what was found, if its tissue is still open."""
-        if tissue not in self._session.tissues:
-            return
-        self._last[tissue] = search
-        tissue.scores.pop(search.title, None)
-        tissue.scores[search.title] = search.found.scores
-        while len(tissue.scores) > N_RECENT:
-            del tissue.scores[next(iter(tissue.scores))]
-        if tissue is self._session.active:
-            self._session.color_by(Coloring("score", search.title))
-        self.changed.emit(tissue)
+    def _subject(self, tissue: Tissue) -> Subject:
+        result, known = self.searchable(tissue)
+        why = _why_not(tissue)
+        why = _NOT_EMBEDDED if why == NOTHING_TO_SEARCH else why
+        return Subject(tissue.id, tissue.name, tissue.snapshot, result, known, why)
+
+    def _keep_ready(self, ready: Ready) -> None:
+        tissue = self._session.tissue_by_id(ready.subject.id)
+        if tissue is not None and tissue.snapshot is ready.subject.snapshot:
+            self.keep(tissue, ready.subject.result, ready.searchable)
+
+    def _take(self, searches: dict[int, Search]) -> None:
+        """Paint what was found, where the tissues are still open."""
+        for number, search in searches.items():
+            tissue = self._session.tissue_by_id(number)
+            if tissue is None:
+                continue
+            self._last[tissue] = search
+            tissue.scores.pop(search.title, None)
+            tissue.scores[search.title] = search.found.scores
+            while len(tissue.scores) > N_RECENT:
+                del tissue.scores[next(iter(tissue.scores))]
+            if tissue is self._session.active or search.n_tissues > 1:
+                tissue.coloring = Coloring("score", search.title)
+                tissue.scale = replace(tissue.scale, limits=search.limits)
+                self._session.coloring_changed.emit(tissue)
+            self.changed.emit(tissue)
 
 
-def make_searchable(snapshot: AnnData, result: NicheResult | None) -> Searchable:
-    """Prepare a tissue for searching: in a run's result, or in what was saved with the data.
-
-    Raises
-    ------
-    UserError
-        When neither has embeddings.
-    """
-    space = SearchSpace.of_adata(snapshot) if result is None else SearchSpace.of_result(result)
-    placement = place(snapshot)
-    coords = np.full((placement.n_obs, placement.points.shape[1]), np.nan)
-    coords[placement.cells] = placement.points
-    return Searchable(space, coords, _APART * placement.diameter)
-
-
-def name_of(snapshot: AnnData, space: SearchSpace, place: Place) -> str:
-    """Say what lives at a place: its section, and the commonest cell types around its middle."""
-    from napari_cellama.core.resolve import guess_cell_type_key, guess_library_key
-
-    start, end = space.graph.indptr[place.cell : place.cell + 2]
-    around = snapshot.obs.iloc[space.graph.indices[start:end]]
-    section = guess_library_key(snapshot.obs, snapshot.uns)
-    types = guess_cell_type_key(snapshot.obs)
-    parts = [] if section is None else [str(snapshot.obs[section].iloc[place.cell])]
-    if types is not None:
-        parts.append(", ".join(map(str, around[types].value_counts().index[:2])))
-    return " · ".join(parts) or f"cell {place.cell:,}"
+def _why_not(tissue: Tissue) -> str:
+    """Say why a tissue cannot be searched; "" if it can."""
+    if not tissue.has_matrix:
+        return "The genes are still being read; try again in a moment."
+    has_run = tissue.snapshot.uns.get("cellama", {}).get("runs")
+    return "" if tissue.results or has_run else NOTHING_TO_SEARCH
 
 
 def _result_of(tissue: Tissue) -> NicheResult | None:

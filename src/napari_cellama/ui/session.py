@@ -109,6 +109,10 @@ class Session(Viewing):
         if self.active is tissue:
             self.activate(self.tissues[-1] if self.tissues else None)
 
+    def tissue_by_id(self, number: int) -> Tissue | None:
+        """Return the open tissue of that id; ``None`` if it is closed by now."""
+        return next((tissue for tissue in self.tissues if tissue.id == number), None)
+
     def activate(self, tissue: Tissue | None) -> None:
         """Make a tissue the one that the docks show."""
         if tissue is not self.active:

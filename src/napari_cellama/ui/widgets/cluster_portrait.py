@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from qtpy.QtCore import QCoreApplication, QEvent
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_cellama.errors import UserError
@@ -187,6 +188,8 @@ class ClusterPortrait(QWidget):
         for layout in (self.shown.layout(), self.layout()):
             layout.invalidate()
             layout.activate()
+        # The viewport makes room now, not after the groups were drawn squeezed into its height.
+        QCoreApplication.sendEvent(self.parentWidget(), QEvent(QEvent.Type.LayoutRequest))
 
 
 def where_text(places: pd.DataFrame, n_sections: int, units: str) -> str:

@@ -173,6 +173,7 @@ class ClusterTable(QTableView):
     def _lay_out(self) -> None:
         self.setObjectName("clusters")
         self.setAccessibleName("Clusters")
+        self.setToolTip("Click to select, with Shift or Ctrl several; F2 renames, C recolours.")
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

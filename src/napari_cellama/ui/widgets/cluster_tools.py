@@ -116,9 +116,9 @@ class ClusterTools(QWidget):
         why = BY_ID["new"].why_not(self._session)
         self.assign_button.setEnabled(not why)
         self.assign_button.setToolTip(why or "Put the selected cells into one of the clusters.")
-        self.how.setEnabled(self._session.active is not None)
-        if self._session.active is None:
-            self.how.setToolTip("Open a tissue first.")
+        is_open = self._session.active is not None
+        self.how.setEnabled(is_open)
+        self.how.setToolTip(_HOWS[self._session.how][1] if is_open else "Open a tissue first.")
 
 
 class Division(QWidget):

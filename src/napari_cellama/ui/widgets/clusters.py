@@ -163,7 +163,7 @@ class ClustersDock(QWidget):
         layout.addWidget(self.foot)
         tools = self.tools.stops
         stops = [self.labels, self.labels_menu, self.coloring, self.reset_button, self.shape]
-        stops += self.scale.stops
+        stops += [self.legend.swatches, *self.scale.stops]
         stops += [*tools[:2], self.help_button, *tools[2:], self.table]
         for before, after in pairwise(stops):
             self.setTabOrder(before, after)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QLabel,
+    QMenu,
     QPushButton,
     QStackedWidget,
     QVBoxLayout,
@@ -22,21 +24,27 @@ from superqt import QElidingLabel
 from napari_cellama.errors import UserError
 from napari_cellama.ui import format as fmt
 from napari_cellama.ui.attach import layers_of, session_of
+from napari_cellama.ui.exports import map_events, map_table
 from napari_cellama.ui.layouts import SLOT, Layout
 from napari_cellama.ui.map_canvas import MapCanvas
 from napari_cellama.ui.widgets.form import WheelGuard
 from napari_cellama.ui.widgets.listen import listen
+from napari_cellama.ui.widgets.plot_menu import PlotMenu
 from napari_cellama.ui.widgets.style import follow_theme
 from napari_cellama.ui.workers import Failed, Job
 
 if TYPE_CHECKING:
     import napari
+    import pandas as pd
 
     from napari_cellama.ui.tissue import Tissue
 
 _SIZE = 290
 _OF = {"Niches": "niches", "Cells": "cells"}
 _HELP = "Drag to move, wheel to zoom; Shift and drag for a lasso, with Ctrl one that takes away."
+
+
+_NO_TISSUE = "No tissue is open. Open one with File > Open, or drop a .h5ad file onto the window."
 
 
 class EmbeddingDock(QWidget):
@@ -63,6 +71,8 @@ class EmbeddingDock(QWidget):
         self.of = QComboBox(self)
         self.button = QPushButton("Map", self)
         self.all_button = QPushButton("All", self)
+        self.menu = PlotMenu(self.canvas.native, "map.png", self.table, save=self.save_figure)
+        self.save_button = QPushButton("Save", self)
         self.empty, self.status = QLabel(self), QElidingLabel("", self)
         self._lay_out()
         follow_theme(self, napari_viewer)
@@ -79,7 +89,11 @@ class EmbeddingDock(QWidget):
     def _lay_out(self) -> None:
         self.of.addItems(list(_OF))
         self.of.setToolTip("Which embedding: of the niches, which was clustered, or of the cells.")
-        self.all_button.setToolTip("Show the whole map.")
+        choices = QMenu(self.save_button)
+        choices.addActions([self.menu.save_action, self.menu.copy_action])
+        self.save_button.setMenu(choices)
+        self.save_button.setObjectName("columns")
+        self.menu.told.connect(lambda _, text: self._say(text))
         self.all_button.setObjectName("secondary")
         self.button.setObjectName("secondary")
         self.empty.setObjectName("muted")
@@ -96,6 +110,7 @@ class EmbeddingDock(QWidget):
         line.addWidget(self.of, 1)
         line.addWidget(self.button)
         line.addWidget(self.all_button)
+        line.addWidget(self.save_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 4, 8, 6)
         layout.setSpacing(4)
@@ -140,6 +155,24 @@ class EmbeddingDock(QWidget):
             except UserError as error:
                 self._say(str(error))
         self._refresh_button()
+
+    def save_figure(self, path: str) -> None:
+        """Save the map as it is painted now, in a job, and say when it is there."""
+        tissue = self._session.active
+        legend = self._layers.legend_of(tissue)
+        events = map_events(tissue, legend, self._shown, self._cells, path)
+
+        def on_event(job: Job, event: Any) -> None:
+            if isinstance(event, Path):
+                self._say(f"Figure saved to {event}.")
+            elif isinstance(event, Failed):
+                self._say(event.sentence)
+
+        self._session.jobs.start("map figure", f"Drawing {Path(path).name}", events, on_event)
+
+    def table(self) -> pd.DataFrame:
+        """Return the map's numbers, see :func:`~..exports.map_table`."""
+        return map_table(self._session.active, self._shown, self._cells)
 
     def _on_clicked(self, point: int | None) -> None:
         if self._is_seen(point):
@@ -193,7 +226,8 @@ class EmbeddingDock(QWidget):
             self.canvas.set_points(layout.places[self._cells])
         self.shown.setCurrentIndex(0 if layout is None else 1)
         why = self._layouts.why_not()
-        self.empty.setText(why or f"Press Map to lay out the {self._of} by UMAP. {_HELP}")
+        how = why or f"Press Map to lay out the {self._of} by UMAP. {_HELP}"
+        self.empty.setText(_NO_TISSUE if tissue is None else how)
         self._say(self._summary())
         self._refresh_button()
         if not same:
@@ -213,7 +247,11 @@ class EmbeddingDock(QWidget):
         again = "" if self._shown is None else " again"
         tip = f"Lay the {self._of} out by UMAP{again}; a minute, longer for many cells."
         self.button.setToolTip(why or ("Stop making the map." if busy else tip))
-        self.all_button.setEnabled(self._shown is not None)
+        no_map = "" if self._shown is not None else "There is no map yet; press Map first."
+        self.all_button.setToolTip(no_map or "Show the whole map.")
+        self.save_button.setToolTip(no_map or "Save the map as a picture, or copy its numbers.")
+        for button in (self.all_button, self.save_button):
+            button.setEnabled(not no_map)
 
     def _on_told(self, job: Job, event: Any) -> None:
         if isinstance(event, tuple):

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_cellama.errors import UserError
-from napari_cellama.ui import format as fmt
 from napari_cellama.ui.widgets.form import folded
 from napari_cellama.ui.widgets.picture import Picture
+from napari_cellama.ui.widgets.plot_menu import choose_path, copy_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,8 +85,7 @@ class Exhibit(QWidget):
 
     def copy(self) -> None:
         """Put the numbers on the clipboard as CSV."""
-        QGuiApplication.clipboard().setText(self._table.to_csv(index=False))
-        self._say("info", f"Copied {fmt.count(len(self._table), 'row')} as CSV.")
+        self._say("info", copy_table(self._table))
 
     def save(self, path: str) -> None:
         """Save the figure as PNG, SVG or PDF, after its suffix."""
@@ -101,8 +99,5 @@ class Exhibit(QWidget):
             self._say("info", f"Figure saved to {written}.")
 
     def _choose(self) -> None:
-        formats = "PNG (*.png);;SVG (*.svg);;PDF (*.pdf)"
-        path, kind = QFileDialog.getSaveFileName(self, "Save figure", self._name, formats)
-        if path:
-            suffix = kind[kind.find("*.") + 1 : -1] or ".png"
-            self.save(path if "." in path.rsplit("/", 1)[-1] else path + suffix)
+        if path := choose_path(self, self._name):
+            self.save(path)

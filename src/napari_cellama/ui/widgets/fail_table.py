@@ -36,7 +36,10 @@ class FailTable(QWidget):
         self._tissue: Tissue | None = None
         self.by = QComboBox(self)
         self.by.setAccessibleName("Count failing cells by")
+        self.by.setToolTip("What the failing cells are counted by.")
         self.table = QTableWidget(0, 3, self)
+        self.table.setAccessibleName("Failing cells")
+        self.table.setToolTip("How many cells fail, of how many.")
         self.table.verticalHeader().hide()
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)

@@ -24,7 +24,7 @@ from napari_cellama.ui.widgets.rows import REMARK_ROLE, RowDelegate
 
 if TYPE_CHECKING:
     from napari_cellama.ui.painting import Legend
-    from napari_cellama.ui.searching import Search
+    from napari_cellama.ui.searchable import Search, Spot
 
 _STEPS = 500
 #: Where the threshold stands at first: the cells above this share of them all.
@@ -108,6 +108,7 @@ class Places(QListWidget):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setAccessibleName("Best places")
         self.setToolTip("Click a place, or press Enter on it, to fly there.")
+        self._spots: tuple[Spot, ...] = ()
         self.itemClicked.connect(self._visit)
         self.itemActivated.connect(self._visit)
 
@@ -116,13 +117,16 @@ class Places(QListWidget):
         rows = max(1, self.count()) * max(20, self.sizeHintForRow(0))
         return QSize(200, rows + 2 * self.frameWidth() + 2)
 
-    def show_places(self, search: Search) -> None:
+    def show_places(self, spots: tuple[Spot, ...]) -> None:
         """List what was found."""
+        if spots is self._spots:
+            return  # of a search of several tissues, which all list the same
+        self._spots = spots
         self.clear()
-        for number, (place, name) in enumerate(zip(search.places, search.names, strict=True)):
-            item = QListWidgetItem(f"{number + 1}  {name}")
-            item.setData(REMARK_ROLE, f"{place.score:.2f}")
-            item.setToolTip(f"{name}; mean similarity {place.score:.3f}. Click to fly there.")
+        for number, spot in enumerate(spots):
+            item = QListWidgetItem(f"{number + 1}  {spot.name}")
+            item.setData(REMARK_ROLE, f"{spot.score:.2f}")
+            item.setToolTip(f"{spot.name}; mean similarity {spot.score:.3f}. Click to fly there.")
             self.addItem(item)
         self.setFixedHeight(self.sizeHint().height())
 
@@ -162,7 +166,7 @@ class FoundView(QWidget):
         self.title.setText(search.title)
         self.asked.setText(asked_of(search))
         self.threshold.show_scores(search.found.scores)
-        self.places.show_places(search)
+        self.places.show_places(search.spots)
 
     def _label(self, name: str) -> QLabel:
         label = QLabel(self)
@@ -176,7 +180,9 @@ def asked_of(search: Search) -> str:
     """Say what the scores are of."""
     asked = search.found.asked
     if not asked:
-        return "Similarity to the example: the larger, the more alike."
+        tissues = f", in {search.n_tissues} tissues" if search.n_tissues > 1 else ""
+        without = "".join(f" Not searched: {text.rstrip('.')}." for text in search.left_out)
+        return f"Similarity to the example{tissues}: the larger, the more alike.{without}"
     compared = [f"“{one.sentence}” ({'neighbourhood' if one.around else 'cell'})" for one in asked]
     kind = "Cosine with " if search.found.is_cosine else "Mean z score of the cosines with "
     return kind + "; ".join(dict.fromkeys(compared))

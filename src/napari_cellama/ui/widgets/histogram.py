@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QWidget
 
 from napari_cellama.ui.widgets.legend import number
+from napari_cellama.ui.widgets.plot_menu import HINT, PlotMenu
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Side = Literal["low", "high"]
 _HEIGHT, _BINS = 74, 60
@@ -54,7 +59,7 @@ class Histogram(QWidget):
 
     def __init__(self, label: str, log: bool, parent: QWidget) -> None:
         super().__init__(parent)
-        self._log = log
+        self._log, self._label = log, label
         self._text, self._strong, self._bad = (QColor(name) for name in ("gray", "gray", "red"))
         self._bins = self._all = self._failing = np.zeros(0, np.int64)
         self._low, self._high = 0.0, 1.0
@@ -67,8 +72,9 @@ class Histogram(QWidget):
         self.setAccessibleName(f"{label}, histogram with limits")
         self.setToolTip(
             "Drag a limit; drag it off the end for none. By keys: Space chooses the low or the "
-            "high limit, the arrows move it."
+            f"high limit, the arrows move it. {HINT}"
         )
+        self.menu = PlotMenu(self, f"{label}.png", self.table, self.figure)
 
     def sizeHint(self) -> QSize:
         """Return the height of a few rows; the width is the dock's."""
@@ -109,6 +115,25 @@ class Histogram(QWidget):
         counted = np.bincount(self._bins[failing], minlength=_BINS + 1)
         self._failing, self.lines = counted[:_BINS], lines
         self.update()
+
+    def table(self) -> pd.DataFrame:
+        """Return the bars: ``low``, ``high``, ``cells``, and ``fail``, those of them that do."""
+        edges = self._edges
+        bars = {"low": edges[:-1], "high": edges[1:], "cells": self._all, "fail": self._failing}
+        return pd.DataFrame(bars)
+
+    def figure(self) -> Figure:
+        """Return the histogram as it is saved: on white, for slides and papers."""
+        from napari_cellama.figures import histogram_figure
+
+        limits = [line.value for line in self.lines if np.isfinite(line.value)]
+        drawn = self._edges, self._all, self._failing, limits, self._label
+        return histogram_figure(*drawn, log=self._log)
+
+    @property
+    def _edges(self) -> np.ndarray:
+        edges = np.linspace(self._low, self._high, _BINS + 1)
+        return np.maximum(np.expm1(edges), 0) if self._log else edges
 
     # ---- places
 

@@ -81,6 +81,7 @@ class SentenceInspector(QWidget):
         self.title, self.empty = QLabel(self), QLabel(self)
         self.sentence, self.remark = QLabel(self), QLabel(self)
         self.table = SmallTable(_HEADERS, "Parts of the sentence", self)
+        self.table.setToolTip("How far the embedding moves without each part.")
         self.nearest = QListWidget(self)
         self.copy_button = QPushButton("Copy as CSV", self)
         self._lay_out()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from qtpy.QtCore import QAbstractListModel, QModelIndex, QSize, Qt
 from qtpy.QtGui import QColor, QLinearGradient, QPainter
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QListView, QVBoxLayout, QWidget
 
 from napari_cellama.ui import format as fmt
+from napari_cellama.ui.widgets.plot_menu import PlotMenu
 from napari_cellama.ui.widgets.rows import REMARK_ROLE, RowDelegate
 
 if TYPE_CHECKING:
@@ -96,6 +98,7 @@ class LegendView(QWidget):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self._model = LegendModel(self)
+        self.legend: Legend | None = None
         self.swatches = self._make_swatches()
         self.bar = ColorBar(self)
         self.low, self.high = QLabel(self), QLabel(self)
@@ -116,6 +119,8 @@ class LegendView(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.swatches)
         layout.addWidget(self._continuous)
+        # The tissue's figure has the legend on it; its numbers are here.
+        PlotMenu(self.swatches, "legend", self.table)
 
     def _make_swatches(self) -> QListView:
         view = _Swatches(self)
@@ -127,11 +132,14 @@ class LegendView(QWidget):
         view.setSelectionMode(QListView.SelectionMode.NoSelection)
         view.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         view.setAccessibleName("Legend")
-        view.setToolTip("What the colours mean, and how many cells have each.")
+        view.setToolTip(
+            "What the colours mean, and how many cells have each. Right click or Ctrl+C: copy it."
+        )
         return view
 
     def show_legend(self, legend: Legend | None) -> None:
         """Show what the colours mean; ``None`` shows nothing."""
+        self.legend = legend
         kind = "plain" if legend is None else legend.kind
         self.setVisible(kind != "plain")
         self.swatches.setVisible(kind == "categorical")
@@ -141,6 +149,12 @@ class LegendView(QWidget):
             self.swatches.setFixedHeight(self.swatches.sizeHint().height())
         elif kind == "continuous":
             self._show_bar(legend)
+
+    def table(self) -> pd.DataFrame:
+        """Return a categorical legend's rows: ``name``, ``color``, ``cells``."""
+        legend = self.legend
+        columns = {"name": legend.names, "color": legend.colors, "cells": legend.counts}
+        return pd.DataFrame(columns)
 
     def _show_bar(self, legend: Legend) -> None:
         self.bar.show_colormap(legend.colormap)

@@ -58,6 +58,11 @@ class MetricRow(QWidget):
         self.unit.currentTextChanged.connect(self._on_unit)
         self.own.toggled.connect(self._on_own)
 
+    @property
+    def stops(self) -> list[QWidget]:
+        """The controls in the order of the tab key."""
+        return [self.histogram, self.low, self.high, self.unit, self.own]
+
     def _edit(self, side: Side) -> QLineEdit:
         edit = QLineEdit(self)
         validator = QDoubleValidator(edit)

@@ -32,7 +32,7 @@ from napari_cellama.ui.judging import judgement_of
 from napari_cellama.ui.quality import PAINTED, SLOT
 from napari_cellama.ui.view import fly_to
 from napari_cellama.ui.widgets.fail_table import FailTable
-from napari_cellama.ui.widgets.form import WheelGuard, folded
+from napari_cellama.ui.widgets.form import WheelGuard, folded, tab_through
 from napari_cellama.ui.widgets.imaging import ImagePart
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.look import Look
@@ -58,6 +58,8 @@ _NOT_MEASURED = (
 )
 _NO_IMAGE = "No image was read, so the pixels around the cells are not judged."
 _FILES = "Limits (*.json)"
+_PAINT = "Colour the tissue by what is wrong with its cells."
+_TAB = Qt.FocusPolicy.TabFocus
 
 
 class QCDock(QWidget):
@@ -123,7 +125,7 @@ class QCDock(QWidget):
             label.setWordWrap(True)
         self.empty.setObjectName("muted")
         self.no_image.setObjectName("muted")
-        self.paint_button.setToolTip("Colour the tissue by what is wrong with its cells.")
+        self.paint_button.setToolTip(_PAINT)
         self.select_button.setToolTip("Select all cells that fail.")
         self.section.setToolTip("Whose cells the histograms show.")
         self.section.setAccessibleName("Section of the histograms")
@@ -280,8 +282,10 @@ class QCDock(QWidget):
             row.previewed.connect(self._on_previewed)
             row.settled.connect(self._on_settled)
             row.chosen.connect(self._quality.set_limit)
+            row.histogram.menu.told.connect(self.message.add)
             self._guard.watch(row.unit)
             self._groups[metric.group].addWidget(row)
+        self._order()
         for group, title in self._titles.items():
             title.setVisible(any(row.metric.group == group for row in self.rows.values()))
         no_image = result is not None and not result.image_name
@@ -295,6 +299,16 @@ class QCDock(QWidget):
         self.section.addItems(["All sections", *(result.sections if several else ())])
         self.section.blockSignals(False)
         self.section.setVisible(several)
+
+    def _order(self) -> None:
+        """Let the tab key go from the top to the bottom, also through rows that came later."""
+        limits = self.load_button, self.save_button, self.reset_button
+        rows = [stop for row in self.rows.values() for stop in row.stops]
+        looks = self.look.findChildren(QWidget)
+        looks = [w for w in looks if w.focusPolicy() & _TAB and w.window() is self.window()]
+        first = self.paint_button, self.select_button, self.failing.by, self.failing.table
+        first = *first, self.look_fold.toggleButton(), *looks, self.section
+        tab_through([*first, *rows, *limits, self.measure_button, self.cancel_button])
 
     def _show_numbers(self, *_: Any) -> None:
         """Show what fails by the limits as they are."""
@@ -319,6 +333,8 @@ class QCDock(QWidget):
         painted = tissue is not None and tissue.coloring == PAINTED
         self.paint_button.setEnabled(tissue is not None and not painted)
         self.paint_button.setText("Painted" if painted else "Paint")
+        tip = "The tissue is coloured by it." if painted else _PAINT
+        self.paint_button.setToolTip(tip)
 
     def _enable(self) -> None:
         why, job = self._quality.why_not(), self._session.jobs.current(SLOT)

@@ -76,7 +76,8 @@ class SearchDock(QWidget):
         follow_theme(self, napari_viewer)
         self.found.threshold.chosen.connect(self._select)
         self.found.places.visited.connect(self._visit)
-        for signal in (session.active_changed, session.matrix_ready, session.coloring_changed):
+        signals = session.tissues_changed, session.active_changed, session.matrix_ready
+        for signal in (*signals, session.coloring_changed):
             listen(self, signal, self.refresh)
         for signal in (session.labels_changed, session.selection_changed, session.cell_picked):
             listen(self, signal, self._on_example)
@@ -161,12 +162,15 @@ class SearchDock(QWidget):
         tissue = self._session.active
         cells = np.zeros(tissue.n_obs, bool)
         cells[tissue.picked] = True
-        title = f"Like cell {tissue.snapshot.obs_names[tissue.picked]}"
-        self._try(lambda: self._searching.find_similar(cells, self._of, title))
+        self._like(cells, f"cell {tissue.snapshot.obs_names[tissue.picked]}")
 
     def _like_selection(self) -> None:
         cells = self._session.active.selection
-        title = f"Like {fmt.count(int(cells.sum()), 'selected cell')}"
+        self._like(cells, fmt.count(int(cells.sum()), "selected cell"))
+
+    def _like(self, cells: np.ndarray, what: str) -> None:
+        tissue = f" of {self._session.active.name}" if len(self._session.tissues) > 1 else ""
+        title = f"Like {what}{tissue}"
         self._try(lambda: self._searching.find_similar(cells, self._of, title))
 
     def _select(self, threshold: float) -> None:
@@ -174,10 +178,16 @@ class SearchDock(QWidget):
         self._session.select(search.at_least(threshold))
 
     def _visit(self, number: int) -> None:
-        tissue = self._session.active
-        cell = self._searching.last(tissue).places[number].cell
+        spot = self._searching.last(self._session.active).spots[number]
+        tissue = self._session.tissue_by_id(spot.tissue)
+        self.message.clear()
+        if tissue is None:
+            self.message.add("info", "The tissue that this place is in was closed.")
+            return
+        self._session.activate(tissue)
         layer, placement = self._layers.layer_of(tissue), self._layers.placement_of(tissue)
-        point = placement.points[np.searchsorted(placement.cells, cell)]
+        layer.visible = True
+        point = placement.points[np.searchsorted(placement.cells, spot.cell)]
         fly_to(self._viewer(), layer, point, _VIEW * placement.diameter)
 
     def _try(self, act: Callable[[], Any]) -> None:
@@ -226,7 +236,8 @@ class SearchDock(QWidget):
         why, tissue = self._searching.why_not(), self._session.active
         no_cell = why or ("" if tissue.picked is not None else "Click a cell on the tissue first.")
         no_selection = why or ("" if tissue.selection.any() else "Select some cells first.")
-        tip = "Find the cells or neighbourhoods that are most like it, in all sections."
+        tip = "Find the cells or neighbourhoods that are most like it, in all sections"
+        tip += " and in all open tissues that have embeddings." if self._searching.others() else "."
         _enable(self.by_cell, no_cell, tip)
         _enable(self.by_selection, no_selection, tip)
         _enable(self.search_button, why, "Paint the tissue by how much it is like the text.")
@@ -234,7 +245,9 @@ class SearchDock(QWidget):
     def _on_told(self, job: Job, event: Any) -> None:
         if isinstance(event, Progress):
             starting = event.stage == "Model"
-            self.progress.begin("Starting the language model…" if starting else "Searching…")
+            tissue = f"Searching tissue {event.done + 1} of {event.total}…"
+            text = tissue if event.unit == "tissues" else "Searching…"
+            self.progress.begin("Starting the language model…" if starting else text)
             self.refresh()
         elif self._session.jobs.current(SLOT) is None:
             if isinstance(event, Failed):

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pandas as pd
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import (
     QColor,
     QFont,
     QHelpEvent,
+    QKeyEvent,
     QMouseEvent,
     QPainter,
     QPaintEvent,
@@ -22,9 +24,11 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QToolTip, QVBoxLayo
 from napari_cellama.errors import UserError
 from napari_cellama.ui.tissue import Coloring
 from napari_cellama.ui.widgets.listen import listen
+from napari_cellama.ui.widgets.plot_menu import HINT, PlotMenu
 
 if TYPE_CHECKING:
     import napari
+    from matplotlib.figure import Figure
 
     from napari_cellama.core.result import NicheResult
     from napari_cellama.ui.session import Session
@@ -92,6 +96,7 @@ class StabilityPanel(QWidget):
         super().__init__(parent)
         self._session = session
         self.curve = StabilityCurve(self)
+        self.curve.menu.told.connect(lambda level, text: session.message.emit(level, text, ""))
         self._follow_theme(viewer)
         self.curve.chosen.connect(self._take)
         self.remark = QLabel("Also supported:", self)
@@ -191,6 +196,24 @@ class StabilityCurve(QWidget):
         self.setMouseTracking(True)
         self.setFixedHeight(_HEIGHT)
         self.setAccessibleName("Stability of each number of niches")
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.setToolTip(f"Arrow keys go along the curve, Enter finds that number. {HINT}")
+        self.menu = PlotMenu(self, "stability.png", self.table, self.figure)
+
+    def table(self) -> pd.DataFrame:
+        """Return the curve: ``n_niches``, ``stability``, ``supported``."""
+        stability = self.stability
+        numbers = list(stability.curve)
+        values = {"n_niches": numbers, "stability": list(stability.curve.values())}
+        return pd.DataFrame({**values, "supported": [n in stability.supported for n in numbers]})
+
+    def figure(self) -> Figure:
+        """Return the curve as it is saved: on white, for slides and papers."""
+        from napari_cellama.core.clustering import RELIABLE
+        from napari_cellama.figures import stability_figure
+
+        found = self.stability
+        return stability_figure(found.curve, found.shown, found.supported, RELIABLE)
 
     def sizeHint(self) -> QSize:
         """Return the height of a few rows; the width is the dock's."""
@@ -240,6 +263,24 @@ class StabilityCurve(QWidget):
         self._hovered = self._number_at(event.position())
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.update()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Go along the curve by the arrow keys, and choose a number by Enter or Space."""
+        numbers = [] if self.stability is None else list(self.stability.curve)
+        steps = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}
+        takes = Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space
+        if numbers and event.key() in steps:
+            here = self.stability.shown if self._hovered is None else self._hovered
+            at = numbers.index(here) if here in numbers else 0
+            self._hovered = numbers[min(max(at + steps[event.key()], 0), len(numbers) - 1)]
+            place = self.point(self._hovered).toPoint()
+            QToolTip.showText(self.mapToGlobal(place), self.tip(self._hovered), self)
+            self.update()
+        elif self._hovered is not None and event.key() in takes:
+            if self._hovered != self.stability.shown:
+                self.chosen.emit(self._hovered)
+        else:
+            super().keyPressEvent(event)
 
     def leaveEvent(self, event: QEvent) -> None:
         """Point out nothing."""

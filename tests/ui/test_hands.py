@@ -1,0 +1,187 @@
+"""Every dock in the states that users meet: nothing that only a mouse can do, nothing unsaid."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+from napari import Viewer
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QScrollBar,
+    QTabBar,
+    QWidget,
+)
+
+from napari_cellama import api
+from napari_cellama.recipe import Recipe
+from napari_cellama.ui.attach import session_of
+from napari_cellama.ui.layers import show
+from napari_cellama.ui.tissue import Coloring, Tissue
+from small_sections import WordEncoder
+
+DOCKS = {
+    "niches": "NichesDock",
+    "clusters": "ClustersDock",
+    "search": "SearchDock",
+    "embedding": "EmbeddingDock",
+    "qc": "QCDock",
+    "understand": "UnderstandDock",
+}
+#: What people operate. Views' headers and scroll bars, and the editors within, are their owners'.
+KINDS = (
+    *(QAbstractButton, QAbstractItemView, QAbstractSlider, QAbstractSpinBox, QComboBox),
+    *(QLineEdit, QTabBar),
+)
+RECIPE = Recipe(cell_type_key="celltype", n_clusters=2, n_neighbors=6)
+
+
+@pytest.fixture(autouse=True)
+def words(monkeypatch):
+    """Embed with a model that costs nothing."""
+    monkeypatch.setattr(api, "NamedEncoder", WordEncoder)
+
+
+def controls(dock: QWidget) -> list[QWidget]:
+    """Return what can be operated in a dock."""
+    return [widget for widget in dock.findChildren(QWidget) if widget.isVisible() and ours(widget)]
+
+
+def ours(widget: QWidget) -> bool:
+    if not isinstance(widget, KINDS) or isinstance(widget, QScrollBar | QHeaderView):
+        return False
+    within = (QAbstractSpinBox, QComboBox, QAbstractItemView, QTabBar)
+    parent = widget.parentWidget()
+    while parent is not None and not parent.isWindow():
+        if isinstance(parent, within):
+            return False
+        parent = parent.parentWidget()
+    return not widget.isWindow() and type(widget).__name__ != "ExtensionButton"
+
+
+def name_of(widget: QWidget) -> str:
+    text = getattr(widget, "text", None)
+    named = widget.accessibleName()
+    if isinstance(widget, QTabBar):
+        named = " ".join(widget.tabText(i) for i in range(widget.count()))
+    return named or (text() if callable(text) else "") or widget.toolTip()
+
+
+def said(widget: QWidget) -> str:
+    """Return what a control says of itself: its tooltip, or that of the label it belongs to."""
+    return widget.toolTip() or (
+        " ".join(widget.tabToolTip(i) for i in range(widget.count()))
+        if isinstance(widget, QTabBar)
+        else ""
+    )
+
+
+def tabbed(dock: QWidget) -> list[QWidget]:
+    """Return all widgets of the dock that the tab key stops at, in its order."""
+    first = dock.nextInFocusChain()
+    order, widget = [], first
+    for _ in range(2_000):
+        if dock.isAncestorOf(widget) and widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
+            order.append(widget)
+        widget = widget.nextInFocusChain()
+        if widget is first:
+            return order
+    raise AssertionError("the focus chain does not close")
+
+
+def check(dock: QWidget, state: str, tips: dict[tuple[int, bool], str]) -> list[str]:
+    """Return what is wrong with a dock's controls; ``tips`` is what they have said."""
+    faults, stops = [], tabbed(dock)
+    for widget in controls(dock):
+        what = f"{state}: {type(widget).__name__} {name_of(widget)[:40]!r}"
+        if not said(widget):
+            faults.append(f"{what} has no tooltip")
+        if not name_of(widget):
+            faults.append(f"{what} has no name")
+        tips[id(widget), widget.isEnabled()] = said(widget)
+        if tips.get((id(widget), True)) == tips.get((id(widget), False)):
+            faults.append(f"{what} says the same when it can be used and when it cannot")
+        reached = widget in stops or any(widget.isAncestorOf(stop) for stop in stops)
+        if widget.isEnabled() and not reached:
+            faults.append(f"{what} cannot be reached by the tab key")
+    rows = [widget.mapTo(dock, widget.rect().topLeft()).y() for widget in visible(stops)]
+    rows = [min(max(row, 0), dock.height()) for row in rows]  # also what is scrolled out of sight
+    # From the top to the bottom and round again, but for what stands side by side.
+    if sum(here - there > 60 for here, there in zip(rows, rows[1:] + rows[:1], strict=True)) > 1:
+        faults.append(f"{state}: the tab key goes {rows}")
+    return faults
+
+
+def visible(widgets: list[QWidget]) -> list[QWidget]:
+    return [widget for widget in widgets if widget.isVisible() and widget.isEnabled()]
+
+
+def opened(viewer: Viewer, qtbot, name: str) -> QWidget:
+    dock = getattr(import_module(f"napari_cellama.ui.widgets.{name}"), DOCKS[name])(viewer)
+    viewer.window.add_dock_widget(dock, name=name.title(), area="right")
+    qtbot.waitUntil(dock.isVisible)
+    return dock
+
+
+def pages(dock: QWidget) -> list[int]:
+    return list(range(dock.pages.count())) if hasattr(dock, "pages") else [0]
+
+
+def check_pages(dock: QWidget, qtbot, state: str, tips: dict) -> list[str]:
+    """Check a dock, and each of its pages."""
+    faults = []
+    for page in pages(dock):
+        if hasattr(dock, "pages"):
+            dock.pages.setCurrentIndex(page)
+            qtbot.wait(50)
+        faults += check(dock, state, tips)
+    return faults
+
+
+@pytest.mark.parametrize("name", list(DOCKS))
+def test_every_control_is_named_said_and_reached(viewer, make_adata, qtbot, name):
+    dock, session = opened(viewer, qtbot, name), session_of(viewer)
+    tips: dict[tuple[int, bool], str] = {}
+    faults = check_pages(dock, qtbot, "nothing open", tips)
+    tissue = Tissue.from_adata(make_adata(), "section")
+    show(viewer, tissue)
+    QApplication.processEvents()
+    faults += check_pages(dock, qtbot, "opened", tips)
+    session.show_clusters("celltype")
+    session.take_result(tissue, api.find_niches(tissue.snapshot, RECIPE, lambda event: None))
+    session.select(session.clusters.mask(0))
+    session.pick_cell(3)
+    if name == "search":
+        session.searching.find_similar(tissue.selection, "niches", "Like the selection")
+    if name == "qc":
+        session.quality.measure()
+    if name == "embedding":
+        session.layouts.make("niches")
+    slots = "search", "quality", "layout", "portrait", "explanation", "enrichment"
+    qtbot.waitUntil(lambda: not any(map(session.jobs.current, slots)), timeout=60_000)
+    QApplication.processEvents()
+    faults += check_pages(dock, qtbot, "after a run", tips)
+    session.color_by(Coloring("gene", "CD3E"))
+    session.editing.hide()
+    QApplication.processEvents()
+    faults += check_pages(dock, qtbot, "coloured by a gene", tips)
+    assert not faults, "\n".join(dict.fromkeys(faults))
+
+
+@pytest.mark.parametrize("name", list(DOCKS))
+def test_an_empty_dock_says_what_to_do(viewer, qtbot, name):
+    dock = opened(viewer, qtbot, name)
+    texts = [label.text() for label in dock.findChildren(QLabel) if label.isVisible()]
+    assert any("File > Open" in text or "Open tissue" in text for text in texts), texts
+    for button in dock.findChildren(QAbstractButton):
+        if button.isVisible() and not button.isEnabled():
+            assert button.toolTip(), button.text()
