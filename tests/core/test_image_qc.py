@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_cellama.core import image_qc
 from napari_cellama.core.events import CancelToken, Progress
 from napari_cellama.core.image_qc import image_metrics
 from napari_cellama.core.qc_thresholds import BLURRED, FOLDED, OUTSIDE, Thresholds, flags
@@ -187,3 +188,13 @@ def test_a_level_that_cannot_be_read_is_named():
 
     with pytest.raises(UserError, match=r"Level 0 of the image 'scan' cannot be read \(chunk 0.3"):
         finished(image_metrics(SectionImage("scan", (Broken(),)), np.array([[50.0, 50.0]] * 5)))
+
+
+def test_cells_on_glass_beside_the_tissue_are_outside_it():
+    distance = np.array([-3.0, 2.0, 2.0, 9.0, np.inf, np.nan], np.float32)
+    columns = {
+        "edge_distance": distance,
+        "signal_excess": np.array([-2.0, -1.5, -0.5, -1.5, -1.5, np.nan], np.float32),
+    }
+    image_qc._take_back_smear(columns, 5.0)
+    np.testing.assert_array_equal(columns["edge_distance"], [-3, -3, 2, 9, np.inf, np.nan])

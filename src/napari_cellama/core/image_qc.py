@@ -26,6 +26,8 @@ _PATCHES, _PATCH = 48, 192
 _SMEAR = 0.6
 #: Below this share of tissue a window is not corrected any further.
 _LEAST_TISSUE = 0.3
+#: Of a cell on glass that the smear takes for tissue: less than half of the expected signal.
+_RIM = -1.0
 
 
 @dataclass(frozen=True)
@@ -259,5 +261,17 @@ def _judged(
         columns[f"signal ({name})"] = found.signal[:, number]
         columns[f"sharpness ({name})"] = _sharpness(found, number)
         columns[f"saturation ({name})"] = found.clipped[:, number]
+    _take_back_smear(columns, radius)
     table = pd.DataFrame(columns)
     return ImageQC(table, mask, coarse_pixel, radius, reading.bright)
+
+
+def _take_back_smear(columns: dict[str, np.ndarray], radius: float) -> None:
+    """Put cells next to the tissue's edge outside where their windows show too little of it.
+
+    Nuclei are smeared to see the tissue between them, which moves its edge outwards. A cell in
+    that rim with less than half of the signal that its neighbours let expect lies on glass.
+    """
+    distance = columns["edge_distance"]
+    rim = (distance >= 0) & (distance < radius) & (columns["signal_excess"] < _RIM)
+    columns["edge_distance"] = np.where(rim, distance - np.float32(radius), distance)
