@@ -112,6 +112,10 @@ def test_many_cells_are_painted_before_all_runs_have_voted(
     assert np.array_equal(looks[0].representation, end.representation)
     if n_clusters == 3:
         assert (looks[0].labels.codes == end.labels.codes).mean() > 0.95
+        assert looks[0].colors == end.colors
+    # Whatever number is found in the end, what was seen first keeps its colours.
+    seen, kept = (np.array(one.colors)[one.labels.codes] for one in (looks[0], end))
+    assert (seen == kept).mean() > 0.6
     *_, again = regroup(end, len(end.labels.categories))
     assert np.array_equal(again.result.labels.codes, end.labels.codes)
 

@@ -112,11 +112,29 @@ def test_parts_are_folded_by_sign_and_by_key(qtbot, opened):
     assert sorted(table.clusters_in_order()) == list(range(len(whole)))
     session.select(session.clusters.mask(1))
     assert [i.data() for i in table.selectionModel().selectedRows(Column.NAME)] == ["T cell"]
-    table.setCurrentIndex(index)
+    table.setCurrentIndex(table.model().index(0, Column.NAME))  # folding made the other one void
     press(qtbot, dock, Qt.Key.Key_Right)
     assert rows(dock) == whole
     press(qtbot, dock, Qt.Key.Key_Left)
     assert len(rows(dock)) == len(whole) - 2
+
+
+def test_a_folded_parent_that_is_renamed_or_duplicated_shows_what_is_selected(qtbot, opened):
+    _, session, dock = opened
+    subclustered(qtbot, session, dock)
+    table = dock.table
+    for act in (
+        lambda: session.editing.rename(0, "T lymphocyte"),
+        lambda: session.editing.duplicate_set("copy"),
+    ):
+        table.tree.fold(0, True)
+        session.select(session.clusters.mask(1))
+        act()
+        folded = table.tree.is_folded(0)
+        assert len(rows(dock)) == len(session.clusters.names) - 2 * folded
+        shown = 0 if folded else 1
+        names = [i.data() for i in table.selectionModel().selectedRows(Column.NAME)]
+        assert names == [session.clusters.names[shown]]
 
 
 def test_sorting_keeps_parts_below_their_parent(qtbot, opened):

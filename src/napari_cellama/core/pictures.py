@@ -21,7 +21,7 @@ from napari_cellama.core.palette import distinct_palette
 from napari_cellama.core.result import NicheResult, View
 
 #: Runs and cells that the number of a picture's niches is chosen by.
-_DRAWS, _CELLS = 4, 1_000
+_DRAWS, _CELLS = 5, 2_000
 _TOLD = "This is a picture on the way: the run was not finished."
 
 
@@ -75,6 +75,7 @@ class Pictures:
         n_runs = finder.recipe.n_runs
         told = f"{_TOLD} {FIRST_LOOK} of {n_runs} runs have voted; confidence counts these alone."
         result = self.color(finder.result(views, space, found))
+        self._last = replace(result, views=())
         yield Partial(self._preliminary(result, number, told, "exact"))
 
     def _preliminary(self, result: NicheResult, number: int, told: str, mode: str) -> NicheResult:

@@ -96,13 +96,7 @@ class ClusterModel(QAbstractTableModel):
         told, labels = self._told, self._session.clusters
         if told is labels:
             return
-        same_rows = (
-            told is not None
-            and labels is not None
-            and told.codes is labels.codes
-            and told.parents == labels.parents
-        )
-        if same_rows:
+        if told is not None and labels is not None and _same_rows(told, labels):
             self._told = labels
             self._all_changed(Column.COLOR, Column.NEIGHBORS)
             return
@@ -243,3 +237,14 @@ def _alignment(column: Column) -> Qt.AlignmentFlag:
     right = column == Column.CELLS
     side = Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft
     return side | Qt.AlignmentFlag.AlignVCenter
+
+
+def _same_rows(one: LabelSet, other: LabelSet) -> bool:
+    """Whether the same rows are shown of both: what is folded is known by label set and name."""
+    return (
+        one.key == other.key
+        and one.codes is other.codes
+        and one.parents == other.parents
+        and [name for name, group in zip(one.names, one.is_group, strict=True) if group]
+        == [name for name, group in zip(other.names, other.is_group, strict=True) if group]
+    )

@@ -288,6 +288,13 @@ def tab_through(stops: Sequence[QWidget]) -> None:
         QWidget.setTabOrder(here, there)
 
 
+def stops_of(widget: QWidget) -> list[QWidget]:
+    """Return what the tab key stops at within a widget, as it was made."""
+    inside = [widget, *widget.findChildren(QWidget)]
+    here = widget.window()
+    return [w for w in inside if w.focusPolicy() & Qt.FocusPolicy.TabFocus and w.window() is here]
+
+
 def _extra(field: FieldInfo) -> Mapping[str, Any]:
     """Return a field's hints, with the group and label that it may lack."""
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}

@@ -20,7 +20,7 @@ from napari_cellama.ui import format as fmt
 from napari_cellama.ui.image_desk import BEST
 from napari_cellama.ui.imaging import NO_IMAGE, SLOT
 from napari_cellama.ui.widgets.choosers import ColumnsEdit, FitTexts
-from napari_cellama.ui.widgets.form import Rows, WheelGuard
+from napari_cellama.ui.widgets.form import Rows, WheelGuard, stops_of
 from napari_cellama.ui.widgets.landmarks import Attempt, Landmarks, ValuesEdit
 from napari_cellama.ui.widgets.listen import listen
 
@@ -141,6 +141,16 @@ class ImagePart(QWidget):
         layout.addWidget(self.moved)
         for box in (head, layout):
             box.setSpacing(6)
+
+    @property
+    def stops(self) -> list[QWidget]:
+        """What the tab key stops at, from the top to the bottom."""
+        parts = (
+            *(self.add_button, self.image, self.remove_button, self.store, self.take_button),
+            *(self.shown.native, self.section, self.how, self.values, self.landmarks),
+            *(self.measure, self.channels.native),
+        )
+        return [stop for part in parts for stop in stops_of(part)]
 
     def _connect(self) -> None:
         imaging, session = self._imaging, self._session

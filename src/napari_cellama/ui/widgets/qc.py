@@ -32,7 +32,7 @@ from napari_cellama.ui.judging import judgement_of
 from napari_cellama.ui.quality import PAINTED, SLOT
 from napari_cellama.ui.view import fly_to
 from napari_cellama.ui.widgets.fail_table import FailTable
-from napari_cellama.ui.widgets.form import WheelGuard, folded, tab_through
+from napari_cellama.ui.widgets.form import WheelGuard, folded, stops_of, tab_through
 from napari_cellama.ui.widgets.imaging import ImagePart
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.look import Look
@@ -59,7 +59,6 @@ _NOT_MEASURED = (
 _NO_IMAGE = "No image was read, so the pixels around the cells are not judged."
 _FILES = "Limits (*.json)"
 _PAINT = "Colour the tissue by what is wrong with its cells."
-_TAB = Qt.FocusPolicy.TabFocus
 
 
 class QCDock(QWidget):
@@ -114,6 +113,7 @@ class QCDock(QWidget):
         listen(self, session.imaging.told, self.message.add)
         listen(self, self._quality.moved, self._show_numbers)
         listen(self, self._quality.told, self._on_told)
+        self._order()
         self.refresh()
 
     def sizeHint(self) -> QSize:
@@ -304,10 +304,9 @@ class QCDock(QWidget):
         """Let the tab key go from the top to the bottom, also through rows that came later."""
         limits = self.load_button, self.save_button, self.reset_button
         rows = [stop for row in self.rows.values() for stop in row.stops]
-        looks = self.look.findChildren(QWidget)
-        looks = [w for w in looks if w.focusPolicy() & _TAB and w.window() is self.window()]
-        first = self.paint_button, self.select_button, self.failing.by, self.failing.table
-        first = *first, self.look_fold.toggleButton(), *looks, self.section
+        images = self.image_fold.toggleButton(), *self.images.stops
+        first = *images, self.paint_button, self.select_button, self.failing.by, self.failing.table
+        first = *first, self.look_fold.toggleButton(), *stops_of(self.look), self.section
         tab_through([*first, *rows, *limits, self.measure_button, self.cancel_button])
 
     def _show_numbers(self, *_: Any) -> None:
