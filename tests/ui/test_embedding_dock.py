@@ -207,6 +207,39 @@ def test_a_lasso_selects_and_with_ctrl_takes_away(mapped, session, viewer):
     assert mapped.canvas._view.camera.rect == before, "a lasso does not move the view"
 
 
+def test_the_map_is_moved_zoomed_and_selected_on_by_keys(mapped, session, qtbot):
+    native, camera = mapped.canvas.native, mapped.canvas._view.camera
+    native.setFocus()
+    whole = camera.rect
+    for _ in range(6):
+        qtbot.keyClick(native, Qt.Key.Key_Plus)
+    assert camera.rect.width == pytest.approx(whole.width / 1.25**6)
+    zoomed = camera.rect
+    qtbot.keyClick(native, Qt.Key.Key_Left)
+    qtbot.keyClick(native, Qt.Key.Key_Up)
+    assert camera.rect.left == pytest.approx(zoomed.left - 0.1 * zoomed.width)
+    assert camera.rect.bottom == pytest.approx(zoomed.bottom + 0.1 * zoomed.height)
+    qtbot.keyClick(native, Qt.Key.Key_E)
+    places = session.active.layouts["X_niche_umap"].places
+    pixels = mapped.canvas._to_pixels(places)
+    seen = ((pixels >= 0) & (pixels <= mapped.canvas._canvas.size)).all(axis=1)
+    assert 0 < seen.sum() < 120
+    np.testing.assert_array_equal(session.active.selection, seen)
+    for _ in range(6):
+        qtbot.keyClick(native, Qt.Key.Key_Right)
+    pixels = mapped.canvas._to_pixels(places)
+    later = ((pixels >= 0) & (pixels <= mapped.canvas._canvas.size)).all(axis=1)
+    assert (later != seen).any()
+    qtbot.keyClick(native, Qt.Key.Key_E, SHIFT)
+    np.testing.assert_array_equal(session.active.selection, seen | later)
+    qtbot.keyClick(native, Qt.Key.Key_E, Qt.KeyboardModifier.AltModifier)
+    np.testing.assert_array_equal(session.active.selection, seen & ~later)
+    qtbot.keyClick(native, Qt.Key.Key_0)
+    assert camera.rect == whole
+    qtbot.keyClick(native, Qt.Key.Key_Z, CTRL)
+    np.testing.assert_array_equal(session.active.selection, seen | later)
+
+
 def test_a_drag_moves_the_view_and_selects_nothing(mapped, session, viewer, qtbot):
     before = mapped.canvas._view.camera.rect
     start = at(mapped, 42)

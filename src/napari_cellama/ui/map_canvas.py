@@ -82,6 +82,22 @@ class MapCanvas:
         self._view.camera.rect = (*low, *size)
         self._whole = Rect(self._view.camera.rect)
 
+    def move(self, right: float, up: float) -> None:
+        """Move the view by shares of what is seen."""
+        rect = self._view.camera.rect
+        left, bottom = rect.left + right * rect.width, rect.bottom + up * rect.height
+        self._view.camera.rect = (left, bottom, rect.width, rect.height)
+
+    def zoom(self, times: float) -> None:
+        """Show the middle so many times as large."""
+        self._view.camera.zoom(1 / times, self._view.camera.rect.center)
+
+    def in_view(self) -> np.ndarray:
+        """Return (n,) bool: the points that are seen."""
+        seen = self._to_data(np.array([[0, 0], self._canvas.size]))
+        low, high = seen.min(axis=0), seen.max(axis=0)
+        return ((self._points >= low) & (self._points <= high)).all(axis=1)
+
     def paint(self, rgba: np.ndarray, on_top: np.ndarray) -> None:
         """Colour the points.
 

@@ -27,8 +27,11 @@ from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.exports import map_events, map_table
 from napari_cellama.ui.layouts import SLOT, Layout, Step
 from napari_cellama.ui.map_canvas import MapCanvas
+from napari_cellama.ui.selection import How
 from napari_cellama.ui.widgets.form import WheelGuard
+from napari_cellama.ui.widgets.key_help import follow_help_key
 from napari_cellama.ui.widgets.listen import listen
+from napari_cellama.ui.widgets.map_keys import MapKeys
 from napari_cellama.ui.widgets.plot_menu import PlotMenu
 from napari_cellama.ui.widgets.style import follow_theme
 from napari_cellama.ui.workers import Failed, Job
@@ -41,7 +44,10 @@ if TYPE_CHECKING:
 
 _SIZE = 290
 _OF = {"Niches": "niches", "Cells": "cells"}
-_HELP = "Drag to move, wheel to zoom; Shift and drag for a lasso, with Ctrl one that takes away."
+_HELP = (
+    "Drag to move, wheel to zoom; Shift and drag for a lasso, with Ctrl one that takes away; ? "
+    "shows the keys."
+)
 
 
 _NO_TISSUE = "No tissue is open. Open one with File > Open, or drop a .h5ad file onto the window."
@@ -72,10 +78,12 @@ class EmbeddingDock(QWidget):
         self.of = QComboBox(self)
         self.button = QPushButton("Map", self)
         self.all_button = QPushButton("All", self)
+        self._keys = MapKeys(self.canvas, session, self._select_in_view)
         self.menu = PlotMenu(self.canvas.native, "map.png", self.table, save=self.save_figure)
         self.save_button = QPushButton("Save", self)
         self.empty, self.status = QLabel(self), QElidingLabel("", self)
         self._lay_out()
+        follow_help_key(self)
         follow_theme(self, napari_viewer)
         napari_viewer.events.theme.connect(self._follow_background)
         self.destroyed.connect(self._let_go(napari_viewer))
@@ -179,12 +187,15 @@ class EmbeddingDock(QWidget):
         if self._is_seen(point):
             self._session.pick_cell(int(self._cells[point]))
 
-    def _on_lasso(self, inside: np.ndarray, way: str) -> None:
+    def _select_in_view(self, how: How) -> None:
+        self._on_lasso(self.canvas.in_view(), how)
+
+    def _on_lasso(self, inside: np.ndarray, how: How) -> None:
         tissue = self._session.active
         mask = np.zeros(tissue.n_obs, bool)
         mask[self._cells[inside]] = True
         mask &= ~tissue.hidden
-        self._session.select(tissue.selection & ~mask if way == "subtract" else mask)
+        self._session.select(mask, how)
 
     def _on_hovered(self, point: int | None) -> None:
         tissue = self._session.active

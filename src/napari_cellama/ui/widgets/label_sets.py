@@ -1,11 +1,11 @@
-"""The label sets' menu: duplicate, rename, delete and compare; and the help on keys."""
+"""The label sets' menu: duplicate, rename, delete and compare."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QPoint, Qt, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import (
     QDialog,
@@ -21,7 +21,6 @@ from qtpy.QtWidgets import (
 
 from napari_cellama.errors import UserError
 from napari_cellama.ui import format as fmt
-from napari_cellama.ui.actions import ACTIONS
 from napari_cellama.ui.editing import refuse_fixed_set
 from napari_cellama.ui.workers import Failed, Job
 
@@ -152,35 +151,3 @@ class Comparison(QDialog):
         for widget in (self.summary, self.table, copy):
             layout.addWidget(widget)
         self.resize(640, 420)
-
-
-class HelpButton(QPushButton):
-    """Shows the keys that work on the tissue and in the table."""
-
-    def __init__(self, parent: QWidget) -> None:
-        super().__init__("?", parent)
-        self.setObjectName("link")
-        self.setToolTip("Show the keys that work on the tissue and in the table.")
-        self.clicked.connect(lambda: self.show_keys())
-
-    def show_keys(self) -> QLabel:
-        """Open a list of the keys below the button; a click elsewhere closes it."""
-        rows = "".join(
-            f"<tr><td><b>{one.key_text}</b>&nbsp;&nbsp;</td><td>{one.text}</td></tr>"
-            for one in ACTIONS
-            if one.key
-        )
-        rows += (
-            "<tr><td><b>Shift, Ctrl</b>&nbsp;&nbsp;</td><td>held at a click or lasso: add, take "
-            "away</td></tr><tr><td><b>F2, C</b></td><td>rename, recolour a row</td></tr>"
-            "<tr><td><b>←, →</b></td><td>fold, unfold a row's parts</td></tr>"
-            "<tr><td><b>Alt+↑, Alt+↓</b></td><td>move a row</td></tr>"
-        )
-        label = QLabel(f"<table>{rows}</table>", self, Qt.WindowType.Popup)
-        label.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        label.setMargin(10)
-        label.adjustSize()
-        corner = self.mapToGlobal(QPoint(self.width() - label.sizeHint().width(), self.height()))
-        label.move(corner)
-        label.show()
-        return label
