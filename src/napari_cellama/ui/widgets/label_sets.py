@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import (
     QDialog,
+    QHBoxLayout,
     QInputDialog,
     QLabel,
     QMenu,
@@ -20,8 +21,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cellama.errors import UserError
+from napari_cellama.figures import Look, contingency_figure
 from napari_cellama.ui import format as fmt
 from napari_cellama.ui.editing import refuse_fixed_set
+from napari_cellama.ui.widgets.plot_menu import PlotMenu
 from napari_cellama.ui.workers import Failed, Job
 
 if TYPE_CHECKING:
@@ -144,10 +147,30 @@ class Comparison(QDialog):
                 item = QTableWidgetItem(f"{count:,}" if count else "")
                 item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 self.table.setItem(row, column, item)
+        self.said = QLabel("", self)
+        self.menu = PlotMenu(
+            self.table,
+            "comparison.png",
+            table.reset_index,
+            lambda: contingency_figure(table, agreement, _look_for(table)),
+        )
+        self.menu.told.connect(lambda _, text: self.said.setText(text))
         copy = QPushButton("Copy table", self)
         copy.setToolTip("Copy the counts as CSV.")
         copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(table.to_csv()))
+        self.save_button = QPushButton("Save figure…", self)
+        self.save_button.setToolTip("Save the table as a heatmap: PNG, SVG or PDF.")
+        self.save_button.clicked.connect(self.menu.save_action.trigger)
+        line = QHBoxLayout()
+        line.addWidget(copy)
+        line.addWidget(self.save_button)
         layout = QVBoxLayout(self)
-        for widget in (self.summary, self.table, copy):
+        for widget in (self.summary, self.table, self.said):
             layout.addWidget(widget)
+        layout.addLayout(line)
         self.resize(640, 420)
+
+
+def _look_for(table: pd.DataFrame) -> Look:
+    """Return a width, in inches, that leaves every column room for its name and counts."""
+    return Look(width=min(max(3.4, 1.8 + 0.45 * table.shape[1]), 16.0))
