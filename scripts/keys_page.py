@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from napari_cellama.ui.actions import keys_table
+from napari_cellama.ui.actions import keys_table, map_keys_table
 
 PAGE = Path(__file__).parents[1] / "docs" / "keys.md"
 
@@ -19,7 +19,7 @@ def page() -> str:
     """Return the page as Markdown."""
     return f"""# Keys
 
-Written by `make docs` from the table that napari, the buttons and the *?* in the Clusters dock
+Written by `make docs` from the table that napari, the buttons and the key *?* in every dock
 use too.
 
 ## On the tissue and in the table of clusters
@@ -48,6 +48,12 @@ added, with Ctrl taken away, with both only what is in common stays |
 | `Left`, `Right` | fold or unfold a cluster's parts |
 | `Alt+Up`, `Alt+Down` | move the cluster in its own order |
 | menu key, right click | everything above, and assign, sort, fold all |
+
+## On the map of the Embedding dock
+
+All keys of the tissue work there, too; what is in view is then what is seen of the map.
+
+{map_keys_table()}
 """
 
 

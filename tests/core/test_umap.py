@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from core_tissues import HashEncoder, finish, make_tissue
 
+from napari_cellama.core import umap
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.slots import is_ours
-from napari_cellama.core.umap import laying_out, put_layout
+from napari_cellama.core.umap import Placed, laying_out, put_layout
 from napari_cellama.errors import Cancelled, UserError
 from napari_cellama.recipe import Recipe
 
@@ -28,7 +29,10 @@ def test_groups_stay_together_whether_learnt_or_placed():
     features = (rng.normal(size=(120, 5)) + 20 * group[:, None]).astype(np.float32)
     features[7] = np.nan
     places, told = end_of(laying_out(features, seed=3, n_learnt=80))
-    assert told == [(0, 119), (80, 119), (119, 119)]
+    assert [(step.done, step.total) for step in told] == [(0, 119), (80, 119), (119, 119)]
+    assert [len(step.cells) for step in told] == [0, 80, 39]
+    for step in told:
+        np.testing.assert_array_equal(step.places, places[step.cells])
     assert np.flatnonzero(np.isnan(places).any(axis=1)).tolist() == [7]
     group, places = np.delete(group, 7), np.delete(places, 7, axis=0)
     middles = np.stack([np.median(places[group == g], axis=0) for g in (0, 1)])
@@ -36,6 +40,23 @@ def test_groups_stay_together_whether_learnt_or_placed():
     assert (nearest == group).mean() > 0.98
     again, _ = end_of(laying_out(features, seed=3, n_learnt=80))
     np.testing.assert_array_equal(np.delete(again, 7, axis=0), places)
+
+
+def test_a_cell_is_placed_alike_whoever_is_placed_with_it(monkeypatch):
+    features = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    rounds = []
+
+    def optimize(embedding, *args, **kwargs):
+        rounds.append(args[3])
+        return embedding
+
+    monkeypatch.setattr(umap, "_CHUNK", 50)
+    steps = laying_out(features, n_learnt=100)
+    next(steps), next(steps)
+    monkeypatch.setattr("umap.umap_.optimize_layout_euclidean", optimize)
+    _, told = end_of(steps)
+    assert [step.done for step in told] == [150, 200]
+    assert rounds == [30, 30]
 
 
 def test_too_few_cells_are_refused():
@@ -47,8 +68,9 @@ def test_placing_stops_when_it_is_cancelled():
     token = CancelToken()
     features = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
     steps = laying_out(features, n_learnt=40, cancel=token)
-    assert next(steps) == (0, 60)
-    assert next(steps) == (40, 60)
+    assert next(steps).done == 0
+    learnt: Placed = next(steps)
+    assert (learnt.done, learnt.total, len(learnt.cells)) == (40, 60, 40)
     token.cancel()
     with pytest.raises(Cancelled):
         next(steps)
@@ -64,6 +86,7 @@ def test_a_layout_is_written_as_ours_with_how_it_was_made():
     assert is_ours(adata, "obs/niche")
     record = adata.uns["cellama"]["runs"]["niche"]
     assert record["layouts"]["X_niche_umap"]["seed"] == 5
+    assert record["layouts"]["X_niche_umap"]["placed"] == 300
     put_layout(adata, "niche", "X_niche_umap", places + 1, 5)  # ours: again
     assert adata.obsm["X_niche_umap"][0, 0] == 1
     adata.obsm["X_mine"] = places

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QApplication, QInputDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QFileDialog, QInputDialog, QVBoxLayout, QWidget
 
 from napari_cellama.ui.actions import ACTIONS, BY_ID
 from napari_cellama.ui.attach import layers_of, session_of
@@ -297,7 +297,9 @@ def test_a_subclustering_is_cancelled(qtbot, opened):
     assert dock.tools.division.button.isVisible()
 
 
-def test_label_sets_are_duplicated_renamed_compared_and_deleted(qtbot, opened, monkeypatch):
+def test_label_sets_are_duplicated_renamed_compared_and_deleted(
+    qtbot, opened, monkeypatch, tmp_path
+):
     _, session, dock = opened
     menu = dock.labels_menu.menu()
 
@@ -321,6 +323,20 @@ def test_label_sets_are_duplicated_renamed_compared_and_deleted(qtbot, opened, m
     comparison = found()[0]
     assert "Adjusted Rand index 0." in comparison.summary.text()
     assert (comparison.table.rowCount(), comparison.table.columnCount()) == (3, 4)
+    for kind in ("SVG (*.svg)", "PNG (*.png)"):
+        chosen = str(tmp_path / "both"), kind
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, chosen=chosen: chosen)
+        click(qtbot, comparison.save_button)
+        assert comparison.said.text().startswith("Figure saved to ")
+    text = (tmp_path / "both.svg").read_text()
+    assert "adjusted Rand index 0." in text
+    assert "celltype" in text
+    assert (tmp_path / "both.png").stat().st_size > 2_000
+    taken = str(tmp_path / "none" / "both.png"), "PNG (*.png)"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: taken)
+    click(qtbot, comparison.save_button)
+    assert "both.png" in comparison.said.text()
+    assert not comparison.said.text().startswith("Figure saved")
     comparison.close()
     QApplication.processEvents()
     entry("Delete").trigger()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import weakref
 
 import numpy as np
@@ -15,6 +16,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_cellama import api
 from napari_cellama.core import umap_process
+from napari_cellama.core.umap import Placed
 from napari_cellama.recipe import Recipe
 from napari_cellama.ui import layouts
 from napari_cellama.ui.actions import BY_ID, perform
@@ -40,12 +42,12 @@ def quick(monkeypatch):
 
     def grid(features, *, seed, cancel):
         n = len(features)
-        yield 0, n
+        yield Placed(0, n)
         cancel.check()
         places = np.stack(np.divmod(np.arange(n), int(np.ceil(np.sqrt(n)))), axis=1)
         places = places.astype(np.float32) + seed
         places[~np.isfinite(features).all(axis=1)] = np.nan
-        yield n, n
+        yield Placed(n, n, np.arange(n), places)
         return places
 
     monkeypatch.setattr(api, "NamedEncoder", WordEncoder)
@@ -205,6 +207,39 @@ def test_a_lasso_selects_and_with_ctrl_takes_away(mapped, session, viewer):
     assert mapped.canvas._view.camera.rect == before, "a lasso does not move the view"
 
 
+def test_the_map_is_moved_zoomed_and_selected_on_by_keys(mapped, session, qtbot):
+    native, camera = mapped.canvas.native, mapped.canvas._view.camera
+    native.setFocus()
+    whole = camera.rect
+    for _ in range(6):
+        qtbot.keyClick(native, Qt.Key.Key_Plus)
+    assert camera.rect.width == pytest.approx(whole.width / 1.25**6)
+    zoomed = camera.rect
+    qtbot.keyClick(native, Qt.Key.Key_Left)
+    qtbot.keyClick(native, Qt.Key.Key_Up)
+    assert camera.rect.left == pytest.approx(zoomed.left - 0.1 * zoomed.width)
+    assert camera.rect.bottom == pytest.approx(zoomed.bottom + 0.1 * zoomed.height)
+    qtbot.keyClick(native, Qt.Key.Key_E)
+    places = session.active.layouts["X_niche_umap"].places
+    pixels = mapped.canvas._to_pixels(places)
+    seen = ((pixels >= 0) & (pixels <= mapped.canvas._canvas.size)).all(axis=1)
+    assert 0 < seen.sum() < 120
+    np.testing.assert_array_equal(session.active.selection, seen)
+    for _ in range(6):
+        qtbot.keyClick(native, Qt.Key.Key_Right)
+    pixels = mapped.canvas._to_pixels(places)
+    later = ((pixels >= 0) & (pixels <= mapped.canvas._canvas.size)).all(axis=1)
+    assert (later != seen).any()
+    qtbot.keyClick(native, Qt.Key.Key_E, SHIFT)
+    np.testing.assert_array_equal(session.active.selection, seen | later)
+    qtbot.keyClick(native, Qt.Key.Key_E, Qt.KeyboardModifier.AltModifier)
+    np.testing.assert_array_equal(session.active.selection, seen & ~later)
+    qtbot.keyClick(native, Qt.Key.Key_0)
+    assert camera.rect == whole
+    qtbot.keyClick(native, Qt.Key.Key_Z, CTRL)
+    np.testing.assert_array_equal(session.active.selection, seen | later)
+
+
 def test_a_drag_moves_the_view_and_selects_nothing(mapped, session, viewer, qtbot):
     before = mapped.canvas._view.camera.rect
     start = at(mapped, 42)
@@ -288,6 +323,81 @@ def test_closing_the_window_ends_the_maps_process(dock, session, viewer, qtbot, 
     qtbot.waitUntil(lambda: bool(children), timeout=20_000)
     viewer.close()
     qtbot.waitUntil(lambda: children[0].poll() is not None)
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Place 60 cells, then ten whenever the returned gate is let go of."""
+    gate = threading.Semaphore(0)
+
+    def laid_out(features, *, seed, cancel):
+        n, order = len(features), np.random.default_rng(seed).permutation(len(features))
+        places = np.random.default_rng(seed).normal(size=(n, 2)).astype(np.float32)
+        yield Placed(0, n)
+        for start, stop in zip([0, *range(60, n, 10)], range(60, n + 1, 10), strict=True):
+            while not gate.acquire(timeout=0.01):
+                cancel.check()
+            yield Placed(stop, n, order[start:stop], places[order[start:stop]])
+        return places
+
+    monkeypatch.setattr(layouts, "laying_out_apart", laid_out)
+    return gate
+
+
+def test_the_first_cells_are_painted_before_the_others_are_placed(dock, session, qtbot, slow):
+    run(session)
+    qtbot.mouseClick(dock.button, LEFT)
+    qtbot.waitUntil(lambda: dock.status.text() == "Learning the map…")
+    slow.release()
+    qtbot.waitUntil(lambda: dock.canvas.native.isVisible() and len(dock._cells) == 60)
+    assert dock.status.text() == "60 of 120 cells placed"
+    assert session.active.layouts == {}, "a map that grows is not saved"
+    first = dock._cells
+    qtbot.mouseClick(dock.canvas.native, LEFT, pos=at(dock, first[7]))
+    assert session.active.picked is not None
+    slow.release()
+    qtbot.waitUntil(lambda: dock.status.text().startswith("70 of 120 cells placed · "))
+    assert dock.status.text().endswith(" left")
+    assert len(dock._cells) == 60, "shown again when a fifth more are there"
+    dock.canvas._view.camera.zoom(0.5)
+    moved = dock.canvas._view.camera.rect
+    slow.release()
+    qtbot.waitUntil(lambda: len(dock._cells) == 80)
+    assert set(first) < set(dock._cells)
+    assert dock.canvas._view.camera.rect == moved, "the user looks at something"
+    slow.release(4)
+    qtbot.waitUntil(lambda: session.jobs.current(SLOT) is None)
+    QApplication.processEvents()
+    assert len(dock._cells) == 120
+    assert session.active.layouts["X_niche_umap"].is_whole
+    assert dock.status.text().startswith("120 cells · UMAP in ")
+
+
+def test_cancel_keeps_the_cells_that_are_placed(dock, session, qtbot, slow):
+    run(session)
+    qtbot.mouseClick(dock.button, LEFT)
+    slow.release(2)
+    qtbot.waitUntil(lambda: dock.status.text().startswith("70 of 120"))
+    qtbot.mouseClick(dock.button, LEFT)
+    qtbot.waitUntil(lambda: session.jobs.current(SLOT) is None)
+    QApplication.processEvents()
+    assert len(dock._cells) == 70
+    assert dock.status.text().startswith("Stopped at 70 of 120 cells · UMAP in ")
+    saved = session.active.assemble()
+    assert np.isfinite(saved.obsm["X_niche_umap"]).all(axis=1).sum() == 70
+    assert saved.uns["cellama"]["runs"]["niche"]["layouts"]["X_niche_umap"]["placed"] == 70
+    slow.release(7)
+    make(qtbot, dock, session)
+    assert len(dock._cells) == 120
+    whole = session.active.layouts["X_niche_umap"]
+    qtbot.mouseClick(dock.button, LEFT)
+    slow.release()
+    qtbot.waitUntil(lambda: len(dock._cells) == 60)
+    qtbot.mouseClick(dock.button, LEFT)
+    qtbot.waitUntil(lambda: session.jobs.current(SLOT) is None)
+    QApplication.processEvents()
+    assert session.active.layouts["X_niche_umap"] is whole, "the map with more cells stays"
+    assert len(dock._cells) == 120
 
 
 # ---- keeping it

@@ -185,3 +185,23 @@ def test_an_empty_dock_says_what_to_do(viewer, qtbot, name):
     for button in dock.findChildren(QAbstractButton):
         if button.isVisible() and not button.isEnabled():
             assert button.toolTip(), button.text()
+
+
+@pytest.mark.parametrize("name", list(DOCKS))
+def test_the_key_help_opens_in_every_dock(viewer, qtbot, name):
+    dock = opened(viewer, qtbot, name)
+    viewer.window._qt_window.activateWindow()
+    # In a field of text, ? is a letter.
+    stops = [stop for stop in visible(tabbed(dock)) if not isinstance(stop, QComboBox | QLineEdit)]
+    stop = next((stop for stop in stops if stop.focusProxy() is None), dock)
+    qtbot.waitUntil(lambda: QApplication.activeWindow() is not None)
+    stop.setFocus()
+    qtbot.waitUntil(lambda: QApplication.focusWidget() is stop)
+    qtbot.keyClick(stop, "?")
+    qtbot.waitUntil(lambda: bool(dock.findChildren(QLabel, "keys")))
+    shown = dock.findChild(QLabel, "keys")
+    assert shown.isVisible()
+    assert shown.screen().availableGeometry().contains(shown.geometry())
+    for text in ("<b>Shift+E</b>", "<b>F2, C</b>", "<b>+, -</b>"):
+        assert text in shown.text()
+    shown.close()

@@ -201,3 +201,35 @@ def test_cells_without_a_position_are_inside_nothing(make_adata):
     assert np.flatnonzero(~placement.inside(everything)).tolist() == [0, 7]
     assert placement.point_of(7) is None
     assert placement.point_of(8) == 6
+
+
+def test_what_is_in_view_is_selected_by_keys(viewer, session, tissue, window, qtbot):
+    from napari_cellama.ui.panel import canvas_of
+
+    layer, native = layers_of(viewer).layer_of(tissue), canvas_of(viewer)
+    camera = viewer.scene.camera
+    camera.center = tuple(layer.data_to_world(layer.data[0]))
+    camera.zoom = camera.zoom * 3
+
+    def seen():
+        half = np.asarray(viewer.canvas.size) / camera.zoom / 2
+        off = np.abs(layer.data - np.asarray(camera.center)[-2:])
+        return np.flatnonzero((off <= half).all(axis=1)).tolist()
+
+    first = seen()
+    assert 0 < len(first) < 120
+    qtbot.keyClick(native, Qt.Key.Key_E)
+    assert chosen(tissue) == first
+    camera.center = tuple(layer.data_to_world(layer.data[-1]))
+    assert not set(first) & set(seen())
+    qtbot.keyClick(native, Qt.Key.Key_E, SHIFT)
+    assert chosen(tissue) == sorted([*first, *seen()])
+    qtbot.keyClick(native, Qt.Key.Key_E, Qt.KeyboardModifier.AltModifier)
+    assert chosen(tissue) == first
+    session.undo()
+    assert chosen(tissue) == sorted([*first, *seen()])
+    viewer.dims.ndisplay = 3
+    said = []
+    session.message.connect(lambda *message: said.append(message[1]))
+    qtbot.keyClick(native, Qt.Key.Key_E)
+    assert "2D" in said[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Generator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +21,31 @@ LEARNT_ON = 20_000
 #: umap-learn's own defaults, which scanpy's come near to.
 N_NEIGHBORS, MIN_DIST = 15, 0.1
 #: Cells that are placed at a time.
-_CHUNK = 10_000
+_CHUNK = 20_000
+#: Rounds in which a placed cell settles: umap-learn's own for more than 10,000 cells at a time; it
+#: takes 100 for fewer, so that the same cell would settle less or more by who is placed with it.
+_ROUNDS = 30
 _FEWEST = 4
+
+
+@dataclass(frozen=True)
+class Placed:
+    """How far a map is, and which cells have just got a place on it.
+
+    Attributes
+    ----------
+    done, total
+        Cells that have a place, and that will have one.
+    cells
+        (k,) int64: the rows that were placed since the last one of these.
+    places
+        (k, 2) float32: where.
+    """
+
+    done: int
+    total: int
+    cells: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    places: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
 
 
 def laying_out(
@@ -30,11 +54,16 @@ def laying_out(
     seed: int = 0,
     n_learnt: int = LEARNT_ON,
     cancel: CancelToken | None = None,
-) -> Generator[tuple[int, int], None, np.ndarray]:
+) -> Generator[Placed, None, np.ndarray]:
     """Lay cells out by UMAP (McInnes et al. 2018, arXiv:1802.03426), telling how far it is.
 
-    The map is learnt on a random sample; the other cells are placed on it, chunk by chunk, near
-    the sample's cells that they are most like.
+    The map is learnt on a random sample; the other cells are placed on it by umap-learn's own
+    transform, chunk by chunk, near the sample's cells that they are most like.
+
+    Placing 40,000 made-up cells of 60 groups on 20,000 (50 dimensions, one thread), transform took
+    3.5 s of CPU time a 10,000 cells in its 100 rounds and 1.6 s in 30; by the map alone, 88.1 % of
+    the cells were put into their group either way. Larger chunks than 20,000 gained 2 %. The
+    search for neighbours is a tenth; what is left is umap-learn's start of each cell.
 
     Parameters
     ----------
@@ -49,8 +78,8 @@ def laying_out(
 
     Yields
     ------
-    done, total
-        Cells that have a place.
+    Placed
+        At first with no cells; then with the sample; then with each chunk of the others.
 
     Returns
     -------
@@ -69,21 +98,19 @@ def laying_out(
     places = np.full((len(features), 2), np.nan, np.float32)
     cells = np.random.default_rng(seed).permutation(cells)
     learnt, others = np.sort(cells[:n_learnt]), np.sort(cells[n_learnt:])
-    yield 0, len(cells)
+    yield Placed(0, len(cells))
     model = _model(min(N_NEIGHBORS, len(learnt) - 1), seed, len(learnt))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what umap-learn and numba say of each other
-        places[learnt] = model.fit_transform(features[learnt])
-    done = len(learnt)
-    yield done, len(cells)
-    for start in range(0, len(others), _CHUNK):
+    done = 0
+    for some in (learnt, *(others[i : i + _CHUNK] for i in range(0, len(others), _CHUNK))):
         cancel.check()
-        some = others[start : start + _CHUNK]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            places[some] = model.transform(features[some])
+            warnings.simplefilter("ignore")  # what umap-learn and numba say of each other
+            place = model.fit_transform if some is learnt else model.transform
+            places[some] = place(features[some])
+        if some is learnt:
+            model.set_params(n_epochs=3 * _ROUNDS)  # transform takes a third of it
         done += len(some)
-        yield done, len(cells)
+        yield Placed(done, len(cells), some, places[some])
     return places
 
 
@@ -140,6 +167,7 @@ def put_layout(adata: AnnData, key: str, name: str, places: np.ndarray, seed: in
         "n_neighbors": N_NEIGHBORS,
         "min_dist": MIN_DIST,
         "learnt_on": LEARNT_ON,
+        "placed": int(np.isfinite(places).all(axis=1).sum()),
     }
     run["layouts"] = layouts
     runs[key] = run

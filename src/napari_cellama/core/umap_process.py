@@ -23,7 +23,7 @@ import numpy as np
 
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.model_process import import_path
-from napari_cellama.core.umap import LEARNT_ON, laying_out
+from napari_cellama.core.umap import LEARNT_ON, Placed, laying_out
 from napari_cellama.errors import UserError
 
 #: How often a waiting thread looks at its cancel token, in seconds.
@@ -47,7 +47,7 @@ def laying_out_apart(
     seed: int = 0,
     n_learnt: int = LEARNT_ON,
     cancel: CancelToken | None = None,
-) -> Generator[tuple[int, int], None, np.ndarray]:
+) -> Generator[Placed, None, np.ndarray]:
     """Do what :func:`~.umap.laying_out` does, in a child process.
 
     Cancelling, or closing the generator, kills the child at once.
@@ -61,8 +61,8 @@ def laying_out_apart(
 
     Yields
     ------
-    done, total
-        Cells that have a place.
+    Placed
+        As there.
 
     Returns
     -------

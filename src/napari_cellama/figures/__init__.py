@@ -4,6 +4,7 @@ from .cluster import (
     Look,
     borders_figure,
     certainty_figure,
+    contingency_figure,
     enrichment_figure,
     ordered_kinds,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "Look",
     "borders_figure",
     "certainty_figure",
+    "contingency_figure",
     "enrichment_figure",
     "histogram_figure",
     "ordered_kinds",

@@ -91,6 +91,54 @@ def enrichment_figure(
     return figure
 
 
+def contingency_figure(table: pd.DataFrame, agreement: float, look: Look | None = None) -> Figure:
+    """Draw how two label sets share the cells: a row a label of one, a column one of the other.
+
+    Parameters
+    ----------
+    table
+        From :func:`~napari_cellama.core.labels.compared`; every cell is coloured by its share of
+        its row, and has its count written in where there is room.
+    agreement
+        The adjusted Rand index.
+    look
+        Width and colours.
+    """
+    look = look or Look()
+    counts = table.to_numpy()
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    rows, columns = _short(table.index), _short(table.columns)
+    left, below = (text_width(texts, _SIZE) + 0.1 for texts in (rows, columns))
+    left, height = left + 0.2, 1.4 * _ROW * len(rows)
+    heading = 1.3 * _ROW
+    with style():
+        figure = _figure(look, heading + height + below + 5 * _EDGE + 5 * _BAR)
+        inside = max(look.width - left - 3 * _EDGE, _LEAST)
+        axes = _axes(figure, look, (left + _EDGE, heading, inside, height))
+        image = axes.imshow(share, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+        axes.set_title(
+            f"adjusted Rand index {agreement:.3f}", size=_SIZE, color=look.ink, loc="left", pad=3
+        )
+        axes.set_yticks(range(len(rows)), rows)
+        axes.set_ylabel(elided(str(table.index.name), _LONGEST), size=_SIZE)
+        step = int(np.ceil(len(columns) * _ROW / inside))
+        axes.set_xticks(range(0, len(columns), step), columns[::step], rotation=90)
+        widest = text_width([f"{counts.max(initial=0):,}"], _SIZE - 1)
+        if inside / max(len(columns), 1) > widest:
+            for (row, column), count in np.ndenumerate(counts):
+                if count:
+                    ink = "black" if share[row, column] > 0.5 else "white"
+                    place = {"ha": "center", "va": "center", "size": _SIZE - 1}
+                    axes.text(column, row, f"{count:,}", color=ink, **place)
+        place = left + _EDGE, heading + height + below + 2 * _EDGE, inside, _BAR
+        bar = figure.colorbar(image, _axes(figure, look, place), orientation="horizontal")
+        bar.outline.set_visible(False)
+        name = elided(str(table.columns.name), _LONGEST)
+        bar.set_label(f"share of a row's cells; columns: {name}", size=_SIZE, color=look.ink)
+        bar.ax.tick_params(labelsize=_SIZE, length=2, pad=1, colors=look.ink)
+    return figure
+
+
 def ordered_kinds(values: pd.Series) -> list[str]:
     """Return the names that tell most, at most as many as are drawn, the highest value first."""
     telling = values.abs().sort_values(ascending=False, kind="stable").index[:_MOST_ROWS]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_cellama.core.labels import made_up_of
-from napari_cellama.ui.selection import Tool
+from napari_cellama.ui.selection import How, Tool
 
 if TYPE_CHECKING:
     from napari_cellama.ui.session import Session
@@ -90,6 +90,11 @@ def _leave(session: Session) -> None:
         session.take_tool("pick")
     elif session.active is not None and session.active.selection.any():
         session.select(session.active.selection & False)
+
+
+def _ask_for_view(how: How) -> Callable[[Session], None]:
+    """Return what asks for the cells in view, which only the canvas knows."""
+    return lambda session: session.view_asked.emit(how)
 
 
 # ---- why not
@@ -183,7 +188,32 @@ ACTIONS: tuple[Action, ...] = (
     Action("flag", "Flag", "Flag the selected cells, or take their flags away where all have one; "
            "flags are saved in obs['flag'].", "F",
            lambda session: session.editing.flag(), _no_selection),
+    Action("in_view", "Select what is in view", "Select the cells that the canvas, or the map, "
+           "shows: zoom in first.", "E", _ask_for_view("replace"), _no_tissue),
+    Action("add_in_view", "Add what is in view", "Add the cells in view to the selection.",
+           "Shift-E", _ask_for_view("add"), _no_tissue),
+    Action("take_in_view", "Take away what is in view", "Take the cells in view out of the "
+           "selection.", "Alt-E", _ask_for_view("subtract"), _no_tissue),
 )  # fmt: skip
+
+#: What becomes of the selection by each action on what is in view; on the map they mean the map's.
+IN_VIEW: dict[str, How] = {
+    "in_view": "replace",
+    "add_in_view": "add",
+    "take_in_view": "subtract",
+}
+
+#: The keys of one dock alone, as people read them, and what they do.
+TABLE_KEYS = (
+    ("F2, C", "rename, recolour a row"),
+    ("←, →", "fold, unfold a row's parts"),
+    ("Alt+↑, Alt+↓", "move a row"),
+)
+MAP_KEYS = (
+    ("←, →, ↑, ↓", "move"),
+    ("+, -", "zoom in, out"),
+    ("0", "show the whole map"),
+)
 
 BY_ID = {action.id: action for action in ACTIONS}
 BY_KEY = {action.key_text: action for action in ACTIONS if action.key}
@@ -226,3 +256,9 @@ def keys_table() -> str:
     """Return the keys as a Markdown table, for the docs."""
     rows = [f"| `{one.key_text}` | {one.text} | {one.tip} |" for one in ACTIONS if one.key]
     return "\n".join(["| key | | what it does |", "| --- | --- | --- |", *rows])
+
+
+def map_keys_table() -> str:
+    """Return the keys of the map alone as a Markdown table, for the docs."""
+    rows = [f"| `{keys}` | {text} |" for keys, text in MAP_KEYS]
+    return "\n".join(["| key | what it does |", "| --- | --- |", *rows])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from psygnal import Signal
 from napari_cellama.core.context import niche_representation
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.search_space import SearchSpace
+from napari_cellama.core.umap import Placed
 from napari_cellama.core.umap_process import laying_out_apart
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import Recipe
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 #: The job's slot in the session.
 SLOT = "layout"
 Of = Literal["niches", "cells"]
+#: A growing map is shown again when so many times as many cells are on it: showing costs as much
+#: as there are cells, and this way all that showing costs a few times what the last one does.
+_GROWTH = 1.2
 NOTHING_TO_SHOW = "Press Run in the Niches dock first; its embedding can then be shown as a map."
 
 
@@ -48,6 +52,8 @@ class Layout:
         The run's.
     seconds
         How long it took; 0 where it was read from a file.
+    placed, total
+        Cells that have a place, and that would have one if it were whole.
     """
 
     run: str
@@ -55,6 +61,30 @@ class Layout:
     places: np.ndarray
     seed: int
     seconds: float = 0.0
+    placed: int = 0
+    total: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every cell that can have a place has one."""
+        return self.placed == self.total
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a map is.
+
+    Attributes
+    ----------
+    placed, total
+        As of a :class:`Layout`; 0 while the map is learnt.
+    left
+        Seconds that it will still take; ``None`` where nothing can be said yet.
+    """
+
+    placed: int
+    total: int
+    left: float | None = None
 
 
 class Layouts:
@@ -63,9 +93,9 @@ class Layouts:
     Events (psygnal signals; all on the main thread)
 
     ``changed(tissue)``
-        A map was begun or is there.
+        A map was begun, has grown or is there.
     ``told(job, event)``
-        The job said how far it is, or at last Failed, Stopped or Ended.
+        The job said how far it is (:class:`Step`), or at last Failed, Stopped or Ended.
     """
 
     changed = Signal(object)
@@ -73,6 +103,9 @@ class Layouts:
 
     def __init__(self, session: Session) -> None:
         self._session = weakref.proxy(session)
+        # The map that is being made and its tissue: a job that stops leaves an older map that
+        # has more cells as it was.
+        self._growing: tuple[weakref.ref[Tissue], Layout] | None = None
 
     def run_of(self, tissue: Tissue | None) -> str | None:
         """Return the run whose embedding is to be seen: the shown clusters', else the last."""
@@ -88,6 +121,8 @@ class Layouts:
         if run is None:
             return None
         name = slot_of(run, of)
+        if (growing := self._growing_of(tissue)) is not None and growing.name == name:
+            return growing
         if name in tissue.layouts:
             return tissue.layouts[name]
         if run not in tissue.results and name in tissue.snapshot.obsm:
@@ -120,25 +155,90 @@ class Layouts:
         def events(token: CancelToken) -> Iterator[Any]:
             start = time.perf_counter()
             features, seed = embedding_of(snapshot, run, result, of, token)
-            places = yield from laying_out_apart(features, seed=seed, cancel=token)
-            yield Layout(run, slot_of(run, of), places, seed, time.perf_counter() - start)
+            empty = np.full((len(features), 2), np.nan, np.float32)
+            layout = Layout(run, slot_of(run, of), empty, seed)
+            yield from growing(layout, laying_out_apart(features, seed=seed, cancel=token), start)
 
         def on_event(job: Job, event: Any) -> None:
-            if not isinstance(event, Layout):
-                self.told.emit(job, event)
-            elif tissue in self._session.tissues and tissue.results.get(run) is result:
-                tissue.layouts[event.name] = event
-                tissue.saved = False
+            holds = tissue in self._session.tissues and tissue.results.get(run) is result
+            if isinstance(event, Layout):
+                self._growing = (weakref.ref(tissue), event) if holds else None
+                if event.is_whole:
+                    self._keep(tissue)
                 self.changed.emit(tissue)
+                return
+            if not isinstance(event, Step):
+                if holds:
+                    self._keep(tissue)
+                self._growing = None
+                self.changed.emit(tissue)
+            self.told.emit(job, event)
 
+        self._growing = None
         title = f"Mapping the {of} of {tissue.name}"
         job = self._session.jobs.start(SLOT, title, events, on_event)
         self.changed.emit(tissue)
         return job
 
     def cancel(self) -> None:
-        """Stop the map that is being made, if any."""
+        """Stop the map that is being made, if any; the cells that are on it stay."""
         self._session.jobs.cancel(SLOT)
+
+    def _growing_of(self, tissue: Tissue) -> Layout | None:
+        """Return the map that is being made, if it is of this tissue."""
+        if self._growing is None or self._growing[0]() is not tissue:
+            return None
+        return self._growing[1]
+
+    def _keep(self, tissue: Tissue) -> None:
+        """Keep the map that was being made, unless one with more cells is there."""
+        layout, self._growing = self._growing_of(tissue), None
+        if layout is None:
+            return
+        known = tissue.layouts.get(layout.name)
+        if known is None or layout.is_whole or known.placed < layout.placed:
+            tissue.layouts[layout.name] = layout
+            tissue.saved = False
+
+
+def growing(
+    layout: Layout, placing: Generator[Placed, None, np.ndarray], start: float
+) -> Iterator[Step | Layout]:
+    """Yield how far a map is, and the map whenever it has grown by enough to be shown again.
+
+    Where it is stopped or fails, what is placed by then is yielded first.
+
+    Parameters
+    ----------
+    layout
+        Nothing on it yet.
+    placing
+        Tells of cells as they are placed.
+    start
+        When it began, by ``time.perf_counter``.
+    """
+    places, done, total, shown, first = layout.places, 0, 0, 0, (0.0, 0)
+
+    def grown() -> Layout:
+        took = time.perf_counter() - start
+        return replace(layout, places=places.copy(), seconds=took, placed=done, total=total)
+
+    try:
+        for placed in placing:
+            done, total = placed.done, placed.total
+            places[placed.cells] = placed.places
+            now = time.perf_counter()
+            if done and not first[1]:
+                first = now, done
+            rate = (done - first[1]) / max(now - first[0], 1e-9)
+            yield Step(done, total, (total - done) / rate if rate else None)
+            if done and (done >= shown * _GROWTH or done == total):
+                shown = done
+                yield grown()
+    except Exception:
+        if done > shown:
+            yield grown()
+        raise
 
 
 def slot_of(run: str, of: Of) -> str:

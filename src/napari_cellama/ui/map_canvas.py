@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 from psygnal import Signal
+from vispy.geometry import Rect
 from vispy.scene import PanZoomCamera, SceneCanvas
 from vispy.scene.visuals import Line, Markers
 
@@ -48,6 +49,7 @@ class MapCanvas:
         self._lasso = Line(parent=self._view.scene, color=(1, 1, 1, 0.9), width=1.5)
         self._lasso.visible = False
         self._points = np.zeros((0, 2), np.float32)
+        self._whole = Rect(self._view.camera.rect)
         self._pressed: np.ndarray | None = None
         self._outline: list[np.ndarray] = []
         events = self._canvas.events
@@ -66,10 +68,10 @@ class MapCanvas:
         dark = self._canvas.bgcolor.rgb.mean() < 0.5
         self._lasso.set_data(color=(1, 1, 1, 0.9) if dark else (0, 0, 0, 0.9))
 
-    def set_points(self, points: np.ndarray) -> None:
-        """Show other points, (n, 2) float32, and all of them."""
+    def set_points(self, points: np.ndarray, *, keep_view: bool = False) -> None:
+        """Show other points, (n, 2) float32: all of them, or what the user has moved to."""
         self._points = np.ascontiguousarray(points, np.float32)
-        if len(points):
+        if len(points) and not (keep_view and self._view.camera.rect != self._whole):
             self.show_all()
 
     def show_all(self) -> None:
@@ -78,6 +80,23 @@ class MapCanvas:
         size = np.maximum(high - low, 1e-3)
         low, size = low - _MARGIN * size, (1 + 2 * _MARGIN) * size
         self._view.camera.rect = (*low, *size)
+        self._whole = Rect(self._view.camera.rect)
+
+    def move(self, right: float, up: float) -> None:
+        """Move the view by shares of what is seen."""
+        rect = self._view.camera.rect
+        left, bottom = rect.left + right * rect.width, rect.bottom + up * rect.height
+        self._view.camera.rect = (left, bottom, rect.width, rect.height)
+
+    def zoom(self, times: float) -> None:
+        """Show the middle so many times as large."""
+        self._view.camera.zoom(1 / times, self._view.camera.rect.center)
+
+    def in_view(self) -> np.ndarray:
+        """Return (n,) bool: the points that are seen."""
+        seen = self._to_data(np.array([[0, 0], self._canvas.size]))
+        low, high = seen.min(axis=0), seen.max(axis=0)
+        return ((self._points >= low) & (self._points <= high)).all(axis=1)
 
     def paint(self, rgba: np.ndarray, on_top: np.ndarray) -> None:
         """Colour the points.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_cellama.ui.selection import How
+from napari_cellama.ui.view import outline_of_view
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -49,11 +51,13 @@ class Picking:
         from napari_cellama.ui.marks import Marks
 
         self._session, self._layers = session, layers
+        self._viewer = weakref.ref(viewer)
         self.marks = Marks()
         viewer.scene.overlays["cellama_marks"] = self.marks
         viewer.mouse_drag_callbacks.append(self._on_mouse)
         session.cell_picked.connect(self._mark)
         session.active_changed.connect(self._mark)
+        session.view_asked.connect(self.select_in_view)
 
     # ---- the mouse
 
@@ -75,7 +79,7 @@ class Picking:
     def _can_draw(self, viewer: Viewer) -> bool:
         if viewer.dims.ndisplay == 2:
             return True
-        text = "Cells are selected with a lasso in 2D; press napari's 2D/3D button first."
+        text = "Cells are selected on the canvas in 2D; press napari's 2D/3D button first."
         self._session.message.emit("info", text, "")
         return False
 
@@ -150,6 +154,14 @@ class Picking:
         tissue = self._session.active
         inside = placement.inside(_to_data(layer, outline))
         self._session.select(inside & ~tissue.hidden, how)
+
+    def select_in_view(self, how: How) -> None:
+        """Select the active tissue's visible cells that lie on the canvas."""
+        viewer, tissue = self._viewer(), self._session.active
+        layer = None if tissue is None else self._layers.layer_of(tissue)
+        if viewer is not None and layer is not None and self._can_draw(viewer):
+            placement = self._layers.placement_of(tissue)
+            self.select_inside(outline_of_view(viewer), layer, placement, how)
 
     def _pick(self, viewer: Viewer, event: Any, how: How) -> None:
         """Pick the cell under the cursor in the topmost tissue that has one there."""

@@ -28,6 +28,12 @@ def is_in_view(viewer: Viewer, layer: Layer) -> bool:
     return bool(inside.all() and (high - low).max() > 0.05 * half.max())
 
 
+def outline_of_view(viewer: Viewer) -> np.ndarray:
+    """Return (4, 2) of (y, x) in the world: the corners of what a canvas shows in 2D."""
+    half = np.asarray(viewer.canvas.size) / viewer.scene.camera.zoom / 2
+    return _center(viewer) + half * np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]])
+
+
 def fly_to(viewer: Viewer, layer: Layer, point: np.ndarray, width: float) -> None:
     """Bring a point of a layer to the middle of the canvas.
 

@@ -56,6 +56,7 @@ class Viewing:
     shape_changed = Signal(object)
     boundaries_ready = Signal(object)
     tool_changed = Signal()
+    view_asked = Signal(str)
 
     #: What the mouse does on the tissue, and what becomes of the selection where no key is held.
     tool: Tool = "pick"

@@ -35,7 +35,8 @@ from napari_cellama.ui.widgets.coloring import (
 )
 from napari_cellama.ui.widgets.enrichment import Enrichment
 from napari_cellama.ui.widgets.form import Rows, WheelGuard
-from napari_cellama.ui.widgets.label_sets import HelpButton, LabelsMenu
+from napari_cellama.ui.widgets.key_help import HelpButton, follow_help_key
+from napari_cellama.ui.widgets.label_sets import LabelsMenu
 from napari_cellama.ui.widgets.legend import LegendView
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.scale import ScaleRow
@@ -89,6 +90,7 @@ class ClustersDock(QWidget):
         self.foot = ClustersFoot(session, self.table, self.enrichment, self._layers, self)
         self._offered: tuple | None = None
         self._lay_out()
+        follow_help_key(self)
         follow_theme(self, napari_viewer)
         self.labels.refused.connect(self._say_error)
         self.coloring.chosen.connect(self._color_by)

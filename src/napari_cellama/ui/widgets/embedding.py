@@ -25,10 +25,13 @@ from napari_cellama.errors import UserError
 from napari_cellama.ui import format as fmt
 from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.exports import map_events, map_table
-from napari_cellama.ui.layouts import SLOT, Layout
+from napari_cellama.ui.layouts import SLOT, Layout, Step
 from napari_cellama.ui.map_canvas import MapCanvas
+from napari_cellama.ui.selection import How
 from napari_cellama.ui.widgets.form import WheelGuard
+from napari_cellama.ui.widgets.key_help import follow_help_key
 from napari_cellama.ui.widgets.listen import listen
+from napari_cellama.ui.widgets.map_keys import MapKeys
 from napari_cellama.ui.widgets.plot_menu import PlotMenu
 from napari_cellama.ui.widgets.style import follow_theme
 from napari_cellama.ui.workers import Failed, Job
@@ -41,7 +44,10 @@ if TYPE_CHECKING:
 
 _SIZE = 290
 _OF = {"Niches": "niches", "Cells": "cells"}
-_HELP = "Drag to move, wheel to zoom; Shift and drag for a lasso, with Ctrl one that takes away."
+_HELP = (
+    "Drag to move, wheel to zoom; Shift and drag for a lasso, with Ctrl one that takes away; ? "
+    "shows the keys."
+)
 
 
 _NO_TISSUE = "No tissue is open. Open one with File > Open, or drop a .h5ad file onto the window."
@@ -67,14 +73,17 @@ class EmbeddingDock(QWidget):
         self._shown: Layout | None = None
         self._tissue: weakref.ref[Tissue] | None = None
         self._cells = np.zeros(0, np.int64)
+        self._step = ""
         self.canvas = MapCanvas()
         self.of = QComboBox(self)
         self.button = QPushButton("Map", self)
         self.all_button = QPushButton("All", self)
+        self._keys = MapKeys(self.canvas, session, self._select_in_view)
         self.menu = PlotMenu(self.canvas.native, "map.png", self.table, save=self.save_figure)
         self.save_button = QPushButton("Save", self)
         self.empty, self.status = QLabel(self), QElidingLabel("", self)
         self._lay_out()
+        follow_help_key(self)
         follow_theme(self, napari_viewer)
         napari_viewer.events.theme.connect(self._follow_background)
         self.destroyed.connect(self._let_go(napari_viewer))
@@ -178,12 +187,15 @@ class EmbeddingDock(QWidget):
         if self._is_seen(point):
             self._session.pick_cell(int(self._cells[point]))
 
-    def _on_lasso(self, inside: np.ndarray, way: str) -> None:
+    def _select_in_view(self, how: How) -> None:
+        self._on_lasso(self.canvas.in_view(), how)
+
+    def _on_lasso(self, inside: np.ndarray, how: How) -> None:
         tissue = self._session.active
         mask = np.zeros(tissue.n_obs, bool)
         mask[self._cells[inside]] = True
         mask &= ~tissue.hidden
-        self._session.select(tissue.selection & ~mask if way == "subtract" else mask)
+        self._session.select(mask, how)
 
     def _on_hovered(self, point: int | None) -> None:
         tissue = self._session.active
@@ -217,13 +229,14 @@ class EmbeddingDock(QWidget):
         known = None if self._tissue is None else self._tissue()
         same = known is tissue and _same(layout, self._shown)
         self._tissue = None if tissue is None else weakref.ref(tissue)
-        self._shown = layout
+        before, self._shown = self._shown, layout
         if not same and layout is not None:
             drawn = np.isfinite(layout.places).all(axis=1)
             # The painter knows the colours of cells that have a place on the tissue.
             drawn[np.setdiff1d(np.arange(len(drawn)), self._layers.placement_of(tissue).cells)] = 0
             self._cells = np.flatnonzero(drawn)
-            self.canvas.set_points(layout.places[self._cells])
+            grown = known is tissue and before is not None and before.name == layout.name
+            self.canvas.set_points(layout.places[self._cells], keep_view=grown)
         self.shown.setCurrentIndex(0 if layout is None else 1)
         why = self._layouts.why_not()
         how = why or f"Press Map to lay out the {self._of} by UMAP. {_HELP}"
@@ -246,7 +259,8 @@ class EmbeddingDock(QWidget):
         self.button.setEnabled(not why and not stops)
         again = "" if self._shown is None else " again"
         tip = f"Lay the {self._of} out by UMAP{again}; a minute, longer for many cells."
-        self.button.setToolTip(why or ("Stop making the map." if busy else tip))
+        stop = "Stop making the map; the cells that are on it stay."
+        self.button.setToolTip(why or (stop if busy else tip))
         no_map = "" if self._shown is not None else "There is no map yet; press Map first."
         self.all_button.setToolTip(no_map or "Show the whole map.")
         self.save_button.setToolTip(no_map or "Save the map as a picture, or copy its numbers.")
@@ -254,26 +268,39 @@ class EmbeddingDock(QWidget):
             button.setEnabled(not no_map)
 
     def _on_told(self, job: Job, event: Any) -> None:
-        if isinstance(event, tuple):
-            done, total = event
-            step = f"Placing cells, {done:,} of {total:,}" if done else "Learning the map…"
+        if isinstance(event, Step):
             if not job.token.cancelled:
-                self._say(step)
+                self._step = _told(event)
+                self._say(self._step)
             return
+        self._step = ""
         self._say(event.sentence if isinstance(event, Failed) else self._summary())
         self._refresh_button()
 
     def _summary(self) -> str:
-        if self._session.jobs.current(SLOT) is not None:
-            return self.status.text() or "Learning the map…"
-        if self._shown is None:
+        if (job := self._session.jobs.current(SLOT)) is not None:
+            return "Stopping…" if job.token.cancelled else self._step or "Learning the map…"
+        shown = self._shown
+        if shown is None:
             return ""
-        took = f"UMAP in {fmt.duration(self._shown.seconds)}" if self._shown.seconds else "UMAP"
-        return fmt.joined(fmt.count(len(self._cells), "cell"), took, f"seed {self._shown.seed}")
+        took = f"UMAP in {fmt.duration(shown.seconds)}" if shown.seconds else "UMAP"
+        number = fmt.count(len(self._cells), "cell")
+        if not shown.is_whole:
+            number = f"Stopped at {shown.placed:,} of {fmt.count(shown.total, 'cell')}"
+        return fmt.joined(number, took, f"seed {shown.seed}")
 
     def _say(self, text: str) -> None:
         self.status.setText(text)
         self.status.setToolTip(text)
+
+
+def _told(step: Step) -> str:
+    """Say how far a map is, e.g. "40,000 of 60,000 cells placed · 9 s left"."""
+    if not step.placed:
+        return "Learning the map…"
+    left = "" if step.left is None or step.placed == step.total else fmt.duration(step.left)
+    number = f"{step.placed:,} of {fmt.count(step.total, 'cell')} placed"
+    return fmt.joined(number, left and f"{left} left")
 
 
 def _same(one: Layout | None, other: Layout | None) -> bool:

@@ -1,14 +1,15 @@
-"""The label sets' menu: duplicate, rename, delete and compare; and the help on keys."""
+"""The label sets' menu: duplicate, rename, delete and compare."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QPoint, Qt, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import (
     QDialog,
+    QHBoxLayout,
     QInputDialog,
     QLabel,
     QMenu,
@@ -20,9 +21,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cellama.errors import UserError
+from napari_cellama.figures import Look, contingency_figure
 from napari_cellama.ui import format as fmt
-from napari_cellama.ui.actions import ACTIONS
 from napari_cellama.ui.editing import refuse_fixed_set
+from napari_cellama.ui.widgets.plot_menu import PlotMenu
 from napari_cellama.ui.workers import Failed, Job
 
 if TYPE_CHECKING:
@@ -145,42 +147,30 @@ class Comparison(QDialog):
                 item = QTableWidgetItem(f"{count:,}" if count else "")
                 item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 self.table.setItem(row, column, item)
+        self.said = QLabel("", self)
+        self.menu = PlotMenu(
+            self.table,
+            "comparison.png",
+            table.reset_index,
+            lambda: contingency_figure(table, agreement, _look_for(table)),
+        )
+        self.menu.told.connect(lambda _, text: self.said.setText(text))
         copy = QPushButton("Copy table", self)
         copy.setToolTip("Copy the counts as CSV.")
         copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(table.to_csv()))
+        self.save_button = QPushButton("Save figure…", self)
+        self.save_button.setToolTip("Save the table as a heatmap: PNG, SVG or PDF.")
+        self.save_button.clicked.connect(self.menu.save_action.trigger)
+        line = QHBoxLayout()
+        line.addWidget(copy)
+        line.addWidget(self.save_button)
         layout = QVBoxLayout(self)
-        for widget in (self.summary, self.table, copy):
+        for widget in (self.summary, self.table, self.said):
             layout.addWidget(widget)
+        layout.addLayout(line)
         self.resize(640, 420)
 
 
-class HelpButton(QPushButton):
-    """Shows the keys that work on the tissue and in the table."""
-
-    def __init__(self, parent: QWidget) -> None:
-        super().__init__("?", parent)
-        self.setObjectName("link")
-        self.setToolTip("Show the keys that work on the tissue and in the table.")
-        self.clicked.connect(lambda: self.show_keys())
-
-    def show_keys(self) -> QLabel:
-        """Open a list of the keys below the button; a click elsewhere closes it."""
-        rows = "".join(
-            f"<tr><td><b>{one.key_text}</b>&nbsp;&nbsp;</td><td>{one.text}</td></tr>"
-            for one in ACTIONS
-            if one.key
-        )
-        rows += (
-            "<tr><td><b>Shift, Ctrl</b>&nbsp;&nbsp;</td><td>held at a click or lasso: add, take "
-            "away</td></tr><tr><td><b>F2, C</b></td><td>rename, recolour a row</td></tr>"
-            "<tr><td><b>←, →</b></td><td>fold, unfold a row's parts</td></tr>"
-            "<tr><td><b>Alt+↑, Alt+↓</b></td><td>move a row</td></tr>"
-        )
-        label = QLabel(f"<table>{rows}</table>", self, Qt.WindowType.Popup)
-        label.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        label.setMargin(10)
-        label.adjustSize()
-        corner = self.mapToGlobal(QPoint(self.width() - label.sizeHint().width(), self.height()))
-        label.move(corner)
-        label.show()
-        return label
+def _look_for(table: pd.DataFrame) -> Look:
+    """Return a width, in inches, that leaves every column room for its name and counts."""
+    return Look(width=min(max(3.4, 1.8 + 0.45 * table.shape[1]), 16.0))

@@ -23,6 +23,7 @@ from napari_cellama.ui.widgets.data import DataPanel
 from napari_cellama.ui.widgets.foot import Foot
 from napari_cellama.ui.widgets.form import RecipeForm, tab_through
 from napari_cellama.ui.widgets.inquiry import Inquiry
+from napari_cellama.ui.widgets.key_help import follow_help_key
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.lookups import (
     Offer,
@@ -68,6 +69,7 @@ class NichesDock(QWidget):
         self._models = Inquiry(self._session.jobs, "models", self._on_models, self)
         self._reach = Inquiry(self._session.jobs, "neighbourhood", self._on_reach, self)
         self._lay_out()
+        follow_help_key(self)
         follow_theme(self, napari_viewer)
         self.form.changed.connect(self._on_form)
         # Queued, so that the new row has its place before it is scrolled to.

@@ -34,6 +34,7 @@ from napari_cellama.ui.view import fly_to
 from napari_cellama.ui.widgets.fail_table import FailTable
 from napari_cellama.ui.widgets.form import WheelGuard, folded, stops_of, tab_through
 from napari_cellama.ui.widgets.imaging import ImagePart
+from napari_cellama.ui.widgets.key_help import follow_help_key
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.look import Look
 from napari_cellama.ui.widgets.metric_row import MetricRow
@@ -102,6 +103,7 @@ class QCDock(QWidget):
         self._soon = QTimer(self, singleShot=True, interval=0)
         self._soon.timeout.connect(self._preview)
         self._lay_out()
+        follow_help_key(self)
         follow_theme(self, napari_viewer)
         self._color_histograms(napari_viewer)
         for signal in (session.active_changed, session.matrix_ready, session.quality_changed):

@@ -27,6 +27,7 @@ from napari_cellama.ui.searching import NOTHING_TO_SEARCH, SLOT
 from napari_cellama.ui.view import fly_to
 from napari_cellama.ui.widgets.form import Rows, WheelGuard, tab_through
 from napari_cellama.ui.widgets.found import FoundView, tab_stops
+from napari_cellama.ui.widgets.key_help import follow_help_key
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.progress import MessageLine, ProgressLine
 from napari_cellama.ui.widgets.style import follow_theme
@@ -73,6 +74,7 @@ class SearchDock(QWidget):
         self.cancel_button = _button("Cancel", "secondary", self._searching.cancel)
         self._fill()
         self._lay_out()
+        follow_help_key(self)
         follow_theme(self, napari_viewer)
         self.found.threshold.chosen.connect(self._select)
         self.found.places.visited.connect(self._visit)

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from napari_cellama.ui.widgets.cluster_portrait import ClusterPortrait
 from napari_cellama.ui.widgets.inspector import SentenceInspector
+from napari_cellama.ui.widgets.key_help import follow_help_key
 from napari_cellama.ui.widgets.progress import MessageLine
 from napari_cellama.ui.widgets.style import follow_theme
 
@@ -43,6 +44,7 @@ class UnderstandDock(QWidget):
         layout.setSpacing(8)
         layout.addWidget(self.pages, 1)
         layout.addWidget(self.message)
+        follow_help_key(self)
         follow_theme(self, napari_viewer)
 
     def sizeHint(self) -> QSize:
