@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from napari_cellama.core.describe import neighbor_enrichment, top_enriched
+from napari_cellama.core import describe
+from napari_cellama.core.describe import contacts, neighbor_enrichment, top_enriched
 
 
 def test_enrichment_by_hand() -> None:
@@ -24,3 +25,17 @@ def test_enrichment_by_hand() -> None:
     assert table["C"].tolist() == [0, 0]
     assert top_enriched(table.loc["1"]) == ["A"]
     assert top_enriched(table.loc["2"], 1) == ["B"]
+
+
+def test_contacts_are_those_of_the_indicators(monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    graph = sp.random(300, 300, 0.05, "csr", random_state=0)
+    graph.data[::7] = 0
+    groups = pd.Categorical.from_codes(rng.integers(-1, 4, 300), list("abcd"))
+    others = pd.Categorical.from_codes(rng.integers(-1, 3, 300), list("xyz"))
+    monkeypatch.setattr(describe, "_CHUNK", 64)
+    one, other = pd.get_dummies(groups).to_numpy(float), pd.get_dummies(others).to_numpy(float)
+    counted = contacts(groups, others, graph)
+    np.testing.assert_array_equal(counted, one.T @ (graph.toarray() != 0) @ other)
+    weighed = contacts(groups, others, graph, weighted=True)
+    np.testing.assert_allclose(weighed, one.T @ graph.toarray() @ other)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from napari_cellama.core.describe import one_hot
+from napari_cellama.core.describe import contacts
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class Contacts:
         graph = sp.csr_matrix(connectivities)[known][:, known].astype(bool).astype(np.float64)
         graph.setdiag(0)
         graph.eliminate_zeros()
-        member = one_hot(labels)[known]
+        member = labels[known]
         outward, inward = graph.sum(axis=1).A1, graph.sum(axis=0).A1
         pairs, mutual = float(graph.nnz), float(graph.multiply(graph.T).sum())
         return cls(
-            np.asarray((member.T @ graph @ member).todense()),
-            member.sum(axis=0).A1,
+            contacts(member, member, graph),
+            np.bincount(member.codes, minlength=len(member.categories)).astype(np.float64),
             pairs,
             mutual,
             float((outward**2).sum()) - pairs,

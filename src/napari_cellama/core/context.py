@@ -11,6 +11,7 @@ from scipy.linalg import block_diag
 from napari_cellama.core.events import CancelToken, last_of
 from napari_cellama.core.graph import row_normalized
 from napari_cellama.core.result import View
+from napari_cellama.core.threads import chunked, each_chunk
 
 #: Vectors, or rows of the graph, that are worked on at a time.
 _CHUNK = 16_384
@@ -163,15 +164,17 @@ def _shared_covariance(
         return features, np.zeros((width, width)), np.zeros((width, width))
     centred = features - features[counted].mean(axis=0, dtype=np.float64).astype(np.float32)
     own, shared = np.zeros((width, width)), np.zeros((width, width))
-    for start in range(0, len(features), _CHUNK):
-        if cancel is not None:
-            cancel.check()
-        rows = np.arange(start, min(start + _CHUNK, len(features)))
+
+    def part(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.arange(rows.start, rows.stop)
         rows = rows[counted[rows]]
         here = centred[rows]
         around = (graph[rows] @ centred - weights[rows] * here) / (1 - weights[rows])
-        own += here.T @ here
-        shared += here.T @ around
+        return here.T @ here, here.T @ around
+
+    for with_itself, with_others in chunked(part, len(features), _CHUNK, cancel):
+        own += with_itself
+        shared += with_others
     return centred, own / counted.sum(), (shared + shared.T) / (2 * counted.sum())
 
 
@@ -232,11 +235,11 @@ def along(
 ) -> np.ndarray:
     """Return ``(vectors - mean) @ axes``, chunk by chunk, as float32."""
     reduced = np.empty((len(vectors), axes.shape[1]), np.float32)
-    for start in range(0, len(vectors), _CHUNK):
-        if cancel is not None:
-            cancel.check()
-        rows = slice(start, start + _CHUNK)
+
+    def part(rows: slice) -> None:
         reduced[rows] = (vectors[rows] - mean) @ axes
+
+    each_chunk(part, len(vectors), _CHUNK, cancel)
     return reduced
 
 
@@ -273,9 +276,9 @@ def averaged(
 ) -> np.ndarray:
     """Return ``graph @ features``, chunk by chunk, as float32."""
     result = np.empty((graph.shape[0], features.shape[1]), np.float32)
-    for start in range(0, graph.shape[0], _CHUNK):
-        if cancel is not None:
-            cancel.check()
-        rows = slice(start, start + _CHUNK)
+
+    def part(rows: slice) -> None:
         result[rows] = graph[rows] @ features
+
+    each_chunk(part, len(result), _CHUNK, cancel)
     return result

@@ -6,6 +6,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+#: Rows of the graph that are counted at a time.
+_CHUNK = 65_536
+
 
 def neighbor_enrichment(
     labels: pd.Categorical, cell_types: pd.Categorical, connectivities: sp.spmatrix
@@ -28,9 +31,7 @@ def neighbor_enrichment(
         niche's cells over its share among the neighbours of all cells with a niche. One
         neighbour of average make-up is added to each niche, so that rare types stay finite.
     """
-    niches, types = one_hot(labels), one_hot(cell_types)
-    neighbors = connectivities.tocsr().astype(bool).astype(np.float64)
-    counts = np.asarray((niches.T @ neighbors @ types).todense())
+    counts = contacts(labels, cell_types, connectivities)
     total = counts.sum()
     share = counts.sum(axis=0) / total if total else np.zeros(counts.shape[1])
     seen = share > 0
@@ -44,16 +45,45 @@ def neighbor_enrichment(
     )
 
 
+def contacts(
+    groups: pd.Categorical,
+    neighbor_groups: pd.Categorical,
+    connectivities: sp.spmatrix,
+    weighted: bool = False,
+) -> np.ndarray:
+    """Count the neighbours, by their group, of each group's cells.
+
+    Parameters
+    ----------
+    groups, neighbor_groups
+        (n,) what cells and what their neighbours are counted by; missing ones do not count.
+    connectivities
+        (n, n) spatial graph: an (i, j) that is not 0 makes j a neighbour of i.
+    weighted
+        Whether a neighbour counts by its weight in the graph, or as one.
+
+    Returns
+    -------
+    numpy.ndarray
+        (groups, neighbour groups) float64.
+    """
+    graph = connectivities.tocsr()
+    one, other = np.int64(groups.codes), np.int64(neighbor_groups.codes)
+    # The first row and column are those of the cells without a group.
+    width = len(neighbor_groups.categories) + 1
+    counts = np.zeros((len(groups.categories) + 1) * width)
+    for start in range(0, len(one), _CHUNK):
+        ends = graph.indptr[start : start + _CHUNK + 1]
+        entries = slice(ends[0], ends[-1])
+        row = np.repeat(one[start : start + _CHUNK], np.diff(ends)) + 1
+        place = row * width + other[graph.indices[entries]] + 1
+        values = graph.data[entries]
+        values = values if weighted else values != 0
+        counts += np.bincount(place, values, len(counts))
+    return counts.reshape(-1, width)[1:, 1:]
+
+
 def top_enriched(row: pd.Series, n: int = 3) -> list[str]:
     """Return the names of a row's most enriched types, highest first; only enriched ones."""
     enriched = row[row > 0].sort_values(ascending=False, kind="stable")
     return [str(name) for name in enriched.index[:n]]
-
-
-def one_hot(values: pd.Categorical) -> sp.csr_matrix:
-    """Return (n, categories) float64 indicators; an empty row where a value is missing."""
-    rows = np.flatnonzero(values.codes >= 0)
-    return sp.csr_matrix(
-        (np.ones(len(rows)), (rows, values.codes[rows])),
-        shape=(len(values), len(values.categories)),
-    )

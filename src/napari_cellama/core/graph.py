@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +9,7 @@ import scipy.sparse as sp
 from scipy.spatial import cKDTree
 
 from napari_cellama.core.events import CancelToken
+from napari_cellama.core.threads import n_threads
 
 #: Cells that are looked up at a time.
 _CHUNK = 100_000
@@ -332,4 +332,4 @@ def _windows(
 
 def _workers(n_queries: int) -> int:
     """Threads for a query: starting them costs more than a small query takes."""
-    return 1 if n_queries < 5_000 else (os.cpu_count() or 1)
+    return 1 if n_queries < 5_000 else n_threads()

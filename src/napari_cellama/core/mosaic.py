@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,18 +16,27 @@ from napari_cellama.core.surrogate import Features, Surrogate
 SMALL = 100
 #: The most used words of a view that are embedded alone.
 _WORDS = 2_000
+#: Vectors that are moved at a time.
+_CHUNK = 65_536
 
 
-@dataclass
 class Mosaic:
-    """One view's sentences, some embedded, the others not yet."""
+    """One view's sentences, some embedded, the others not yet.
 
-    view: View
-    vectors: np.ndarray | None = None
-    known: np.ndarray = field(init=False)
+    Attributes
+    ----------
+    view
+        Not embedded.
+    known
+        (u,) bool: the sentences that are.
+    """
 
-    def __post_init__(self) -> None:
-        self.known = np.zeros(len(self.view.sentences), bool)
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.known = np.zeros(len(view.sentences), bool)
+        # As they came: an array for all would be memory for those that never come.
+        self._blocks: list[np.ndarray] = []
+        self._place = np.zeros(len(self.known), np.int64)
 
     @property
     def is_small(self) -> bool:
@@ -44,13 +53,25 @@ class Mosaic:
     def sample(self, cells: np.ndarray) -> View:
         """Return the view of some cells alone, all of whose sentences are known."""
         rows, index = np.unique(self.view.index[cells], return_inverse=True)
-        return View(self.view.name, (), index.ravel(), self.vectors[rows])
+        return View(self.view.name, (), index.ravel(), self.vectors(rows))
 
     def learn(self, rows: np.ndarray, vectors: np.ndarray) -> None:
         """Take in some sentences' vectors."""
-        if self.vectors is None:
-            self.vectors = np.zeros((len(self.known), vectors.shape[1]), np.float32)
-        self.vectors[rows], self.known[rows] = vectors, True
+        self._place[rows] = sum(map(len, self._blocks)) + np.arange(len(rows))
+        self._blocks.append(vectors)
+        self.known[rows] = True
+
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """Return (len(rows), d) float32: the vectors of sentences that are known."""
+        found = np.empty((len(rows), self._blocks[0].shape[1]), np.float32)
+        place, start = self._place[rows], 0
+        for block in self._blocks:
+            inside = np.flatnonzero((place >= start) & (place < start + len(block)))
+            for first in range(0, len(inside), _CHUNK):
+                some = inside[first : first + _CHUNK]
+                found[some] = block[place[some] - start]
+            start += len(block)
+        return found
 
 
 class Foretold:
@@ -79,7 +100,7 @@ class Foretold:
         """Fit the surrogate to the first ``n`` landmarks."""
         rows, first = np.unique(self._mosaic.view.index[landmarks.cells[:n]], return_index=True)
         self._rows, self._drawn = rows, landmarks.drawn[first]
-        self._vectors = self._mosaic.vectors[rows]
+        self._vectors = self._mosaic.vectors(rows)
         features = Features(self._mosaic.view.contents, self._meanings, rows)
         self._surrogate = Surrogate(features, rows, self._vectors)
 
@@ -91,12 +112,12 @@ class Foretold:
     def view(self, cancel: CancelToken) -> View:
         """Return the view with every vector, embedded or predicted."""
         mosaic = self._mosaic
-        wanted = mosaic.wanted()
-        if not len(wanted):
-            return replace(mosaic.view, vectors=mosaic.vectors)
-        vectors = mosaic.vectors.copy()
-        vectors[wanted] = self._surrogate.predict(wanted, cancel)
-        index = mosaic.view.index
+        index, known = mosaic.view.index, np.flatnonzero(mosaic.known)
+        if len(known) == len(mosaic.known):
+            return replace(mosaic.view, vectors=mosaic.vectors(known))
+        vectors = np.empty((len(mosaic.known), self._vectors.shape[1]), np.float32)
+        vectors[known] = mosaic.vectors(known)
+        self._surrogate.predict(mosaic.wanted(), vectors, cancel)
         share = 1 - mosaic.known[index[index >= 0]].mean()
         return replace(mosaic.view, vectors=vectors, scatter=self._scatter() * np.float32(share))
 

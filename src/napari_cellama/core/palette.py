@@ -205,10 +205,9 @@ def _rgb(color: str) -> tuple[float, float, float]:
 
 def _touching(labels: pd.Categorical, connectivities: sp.spmatrix) -> np.ndarray:
     """Return (k, k): how much of two niches' borders they share, 0 on the diagonal."""
-    from napari_cellama.core.describe import one_hot
+    from napari_cellama.core.describe import contacts
 
-    member = one_hot(labels)
-    edges = np.asarray((member.T @ connectivities.tocsr().astype(np.float64) @ member).todense())
+    edges = contacts(labels, labels, connectivities, weighted=True)
     edges = edges + edges.T
     np.fill_diagonal(edges, 0)
     size = np.sqrt(np.outer(edges.sum(axis=1), edges.sum(axis=1)))

@@ -229,10 +229,10 @@ class Refinement:
         self._expect()
         for mosaic, parts in zip(self._mosaics, self._found, strict=True):
             for rows, vectors in parts:
-                new = int((~mosaic.known[rows]).sum())
-                mosaic.learn(rows, vectors)
-                self._source.done += new
-                self._source.cached += new
+                new = ~mosaic.known[rows]
+                mosaic.learn(rows[new], vectors[new])
+                self._source.done += int(new.sum())
+                self._source.cached += int(new.sum())
 
     def _fetch_rest(self, n: int) -> Generator[Progress | Partial, None, None]:
         """Embed what is left, in portions that grow, with a picture after each but the last."""
@@ -298,7 +298,7 @@ class Refinement:
         foretold = iter(self._foretold)
         cancel = self._source.cancel
         return tuple(
-            replace(mosaic.view, vectors=mosaic.vectors)
+            replace(mosaic.view, vectors=mosaic.vectors(np.arange(len(mosaic.known))))
             if mosaic.is_small
             else next(foretold).view(cancel)
             for mosaic in self._mosaics

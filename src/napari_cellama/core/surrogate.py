@@ -21,6 +21,7 @@ import scipy.sparse as sp
 
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.result import Words
+from napari_cellama.core.threads import each_chunk
 
 #: Waves along the sentence, and how much each weighs.
 _WAVES = np.array([1.0, 0.7, 0.5, 0.35])
@@ -160,16 +161,16 @@ class Surrogate:
         self._weights = weights.astype(np.float32)
         self.held_out = self._back(left_out.astype(np.float32))
 
-    def predict(self, rows: np.ndarray, cancel: CancelToken | None = None) -> np.ndarray:
-        """Return (len(rows), d) float32: the expected embeddings of some sentences."""
-        found = np.empty((len(rows), len(self._mean)), np.float32)
-        for start in range(0, len(rows), _CHUNK):
-            if cancel is not None:
-                cancel.check()
-            part = slice(start, start + _CHUNK)
-            kernel = _kernel(self._features.of(rows[part]), self._places)
-            found[part] = self._back(kernel @ self._weights)
-        return found
+    def predict(
+        self, rows: np.ndarray, vectors: np.ndarray, cancel: CancelToken | None = None
+    ) -> None:
+        """Write the expected embeddings of some sentences into those ``rows`` of ``vectors``."""
+
+        def part(chunk: slice) -> None:
+            kernel = _kernel(self._features.of(rows[chunk]), self._places)
+            vectors[rows[chunk]] = self._back(kernel @ self._weights)
+
+        each_chunk(part, len(rows), _CHUNK, cancel)
 
     def _back(self, components: np.ndarray) -> np.ndarray:
         return components @ self._axes.T + self._mean

@@ -1,8 +1,15 @@
-"""One thread where results must repeat to the last digit."""
+"""Threads: one where results must repeat to the last digit, all where work is in pieces."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from napari_cellama.core.events import CancelToken
+
+T = TypeVar("T")
 
 
 def one_thread() -> AbstractContextManager:
@@ -12,3 +19,60 @@ def one_thread() -> AbstractContextManager:
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(limits=1)
+
+
+def n_threads() -> int:
+    """Return how many processors this process may use, as its affinity and container say."""
+    from joblib import cpu_count
+
+    return cpu_count()
+
+
+def chunked(
+    work: Callable[[slice], T], n: int, size: int, cancel: CancelToken | None = None
+) -> Iterator[T]:
+    """Work on rows in chunks, several at a time.
+
+    Each chunk is one thread's, the libraries' own threads included, so that what comes of it
+    does not depend on how many there are. It pays where much of the work lets other threads go
+    on: numpy's and scipy's loops do.
+
+    Parameters
+    ----------
+    work
+        Called with a chunk's rows, in any thread.
+    n
+        How many rows there are.
+    size
+        How many a chunk has.
+    cancel
+        Checked before each chunk.
+
+    Yields
+    ------
+    T
+        What comes of the chunks, in their order.
+    """
+
+    def one(start: int) -> T:
+        if cancel is not None:
+            cancel.check()
+        return work(slice(start, min(start + size, n)))
+
+    starts = range(0, n, size)
+    if len(starts) < 2:
+        yield from map(one, starts)
+        return
+    with one_thread(), ThreadPoolExecutor(min(n_threads(), len(starts))) as pool:
+        try:
+            yield from pool.map(one, starts)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def each_chunk(
+    work: Callable[[slice], None], n: int, size: int, cancel: CancelToken | None = None
+) -> None:
+    """Do :func:`chunked` work of which nothing comes but what it writes."""
+    for _ in chunked(work, n, size, cancel):
+        pass

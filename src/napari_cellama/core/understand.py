@@ -12,7 +12,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from napari_cellama.core.borders import Contacts, borders
-from napari_cellama.core.describe import neighbor_enrichment, one_hot
+from napari_cellama.core.describe import contacts, neighbor_enrichment
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.labels import LabelSet
 from napari_cellama.core.matrix import check_values, expression, row_chunks
@@ -130,8 +130,7 @@ def surroundings(
     types = clusters if key is None else obs_types(adata.obs, key)
     enrichment = neighbor_enrichment(clusters, types, graph)
     cancel.check()
-    neighbors = sp.csr_matrix(graph).astype(bool).astype(np.float64)
-    counts = np.asarray((one_hot(clusters).T @ neighbors @ one_hot(types)).todense())
+    counts = contacts(clusters, types, graph)
     cancel.check()
     seen, full = counts.sum(axis=0) > 0, labels.sizes > 0
     counts = pd.DataFrame(counts, enrichment.index, enrichment.columns).astype(np.int64)
