@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from napari_cellama.core.events import Progress
-from napari_cellama.ui.widgets.progress import Pace
+from napari_cellama.ui.widgets import progress
+from napari_cellama.ui.widgets.progress import Pace, ProgressLine
 
 
 class Clock:
@@ -46,3 +47,30 @@ def test_each_stage_has_a_rate_of_its_own():
 
 def test_a_stage_without_a_total_says_its_name_and_its_remark():
     assert Pace(Clock()).line(Progress("Model", note="NVIDIA H200")) == "Model · NVIDIA H200"
+
+
+def test_steps_that_come_fast_are_shown_now_and_then(qtbot):
+    line = ProgressLine()
+    qtbot.addWidget(line)
+    line.begin("Starting")
+    shown = []
+    line.bar.valueChanged.connect(shown.append)
+    for done in range(100):
+        line.show_progress(Progress("Embedding", done, 100))
+    assert line.text.text() == "Embedding · 0 of 100"
+    qtbot.waitUntil(lambda: line.text.text().startswith("Embedding · 99 of 100"))
+    assert shown == [0, 990]
+
+
+def test_a_stage_is_shown_at_once_and_nothing_after_the_end(qtbot):
+    line = ProgressLine()
+    qtbot.addWidget(line)
+    line.begin("Starting")
+    line.show_progress(Progress("Sentences", 1, 100))
+    line.show_progress(Progress("Sentences", 2, 100))
+    line.show_progress(Progress("Embedding", 0, 100))
+    assert line.text.text() == "Embedding · 0 of 100"
+    line.show_progress(Progress("Embedding", 50, 100))
+    line.end("Done")
+    qtbot.wait(2 * progress._EVERY_MS)
+    assert line.text.text() == "Done"

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -27,6 +27,9 @@ _WINDOW_S = (
     20.0  #: over how long the rate is taken: long enough not to jump, short enough to follow
 )
 _SETTLED_S = 1.0  #: before this much time the rate would be a guess
+#: Between two looks at how far a stage is. Whatever is drawn anew has the window put together
+#: anew, tissue included, which takes the model's processors where there is no GPU.
+_EVERY_MS = 500
 
 
 class Pace:
@@ -76,6 +79,9 @@ class ProgressLine(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._pace = Pace()
+        self._stage, self._next = "", None
+        self._pause = QTimer(self, singleShot=True, interval=_EVERY_MS)
+        self._pause.timeout.connect(self._show_next)
         self.text = QElidingLabel("", self)
         self.bar = QProgressBar(self)
         self.bar.setObjectName("thin")
@@ -95,14 +101,26 @@ class ProgressLine(QWidget):
     def begin(self, text: str) -> None:
         """Show that something has begun."""
         self._pace = Pace()
+        self._stop()
         self._set_text(text)
         self.note.hide()
         self.bar.setRange(0, 0)
         self.bar.show()
 
     def show_progress(self, event: Progress) -> None:
-        """Show a step of a stage."""
-        self._set_text(self._pace.line(event))
+        """Show a step of a stage: at once if it is the first or none was just shown, or soon."""
+        self._next = (event, self._pace.line(event))
+        if event.stage != self._stage or not self._pause.isActive():
+            self._show_next()
+
+    def _show_next(self) -> None:
+        """Show the last step, unless it is shown already."""
+        if self._next is None:
+            return
+        (event, line), self._next = self._next, None
+        self._stage = event.stage
+        self._pause.start()
+        self._set_text(line)
         cached = f"{event.cached:,} from the cache" if event.cached else ""
         self.note.setText(fmt.joined(event.note, cached) if event.total else "")
         self.note.setVisible(bool(self.note.text()))
@@ -112,9 +130,15 @@ class ProgressLine(QWidget):
 
     def end(self, text: str) -> None:
         """Show the one-line summary, or why it ended; no bar."""
+        self._stop()
         self._set_text(text)
         self.bar.hide()
         self.note.hide()
+
+    def _stop(self) -> None:
+        """Forget what was yet to be shown."""
+        self._pause.stop()
+        self._stage, self._next = "", None
 
     def _set_text(self, text: str) -> None:
         self.text.setText(text)
