@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
+from napari_cellama.core import graph
 from napari_cellama.core.graph import (
     median_neighbor_count,
     median_neighbor_distance,
@@ -23,6 +24,17 @@ def _points(n: int = 120, d: int = 2, seed: int = 0) -> tuple[np.ndarray, np.nda
     """Return coordinates and interleaved sections of unequal size."""
     rng = np.random.default_rng(seed)
     return rng.uniform(0, 100, (n, d)), rng.choice(["a", "b", "c"], n, p=[0.5, 0.3, 0.2])
+
+
+def test_many_queries_are_answered_as_few_are(monkeypatch) -> None:
+    coords, library = _points(6_000)
+    coords[::50] = np.nan
+    monkeypatch.setattr(graph, "_CHUNK", 1_000)
+    many = nearest_neighbors(coords, 6, library)
+    monkeypatch.setattr(graph, "_MANY", 10_000)
+    few = nearest_neighbors(coords, 6, library)
+    np.testing.assert_array_equal(many[0], few[0])
+    np.testing.assert_array_equal(many[1], few[1])
 
 
 @pytest.mark.parametrize("d", [2, 3])

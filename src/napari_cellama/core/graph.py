@@ -13,6 +13,8 @@ from napari_cellama.core.threads import n_threads
 
 #: Cells that are looked up at a time.
 _CHUNK = 100_000
+#: From so many queries on it pays to sort them and to start threads.
+_MANY = 5_000
 
 
 class NeighborIndex:
@@ -68,6 +70,8 @@ class NeighborIndex:
         distance = np.full((len(cells), n_neighbors), np.inf)
         for code, members in enumerate(self._cells):
             rows = np.flatnonzero((self.section[cells] == code) & self.has_position[cells])
+            if len(rows) >= _MANY:
+                rows = rows[np.argsort(self._place_in_tree(code)[cells[rows]], kind="stable")]
             count = min(n_neighbors, len(members) - 1)
             for start in range(0, len(rows) if count > 0 else 0, _CHUNK):
                 if cancel is not None:
@@ -76,6 +80,16 @@ class NeighborIndex:
                 found = self._nearest_in(code, cells[some], count)
                 index[some, :count], distance[some, :count] = found
         return index, distance
+
+    def _place_in_tree(self, code: int) -> np.ndarray:
+        """Return (n,): where a section's cells are in its tree.
+
+        Asked in this order, cells follow upon their neighbours, and what the tree looks at is
+        still in the processor's cache: less than half the time.
+        """
+        place = np.zeros(len(self.coords), np.int64)
+        place[self._cells[code][self._trees[code].indices]] = np.arange(len(self._cells[code]))
+        return place
 
     def _nearest_in(self, code: int, cells: np.ndarray, count: int) -> tuple[np.ndarray, ...]:
         """Query one section's tree for ``count`` neighbours, which exist."""
@@ -332,4 +346,4 @@ def _windows(
 
 def _workers(n_queries: int) -> int:
     """Threads for a query: starting them costs more than a small query takes."""
-    return 1 if n_queries < 5_000 else n_threads()
+    return n_threads() if n_queries >= _MANY else 1
