@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from napari_cellama.core.batches import CPU_BATCH, GPU_BATCH, Batches, batch_end
 from napari_cellama.core.embedding import ModelError, ModelMemoryError, SentenceEncoder
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.model_files import TokenCounter
+from napari_cellama.core.streams import Streams
 from napari_cellama.errors import Cancelled, UserError
 
 
@@ -48,6 +50,7 @@ def few(encoder, monkeypatch):
     monkeypatch.setattr(encoder, "_info", encoder._info)
     monkeypatch.setattr(encoder, "_models", encoder._models)
     monkeypatch.setattr(encoder, "_fed", encoder._fed)
+    monkeypatch.setattr(encoder, "_streams", None)
     monkeypatch.setattr(encoder, "notices", [])
     return encoder
 
@@ -84,7 +87,8 @@ def test_cancel_between_batches(few, sentences):
         next(batches)
 
 
-def test_out_of_memory_halves_the_batch_and_loses_nothing(few, monkeypatch):
+@pytest.mark.parametrize("n_streams", [0, 2])
+def test_out_of_memory_halves_the_batch_and_loses_nothing(few, monkeypatch, n_streams):
     import torch
 
     tried = []
@@ -99,8 +103,13 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(few, monkeypatch):
     monkeypatch.setattr(embedding, "start", cramped)
     ten = [f"Top genes are MBP, PLP1, and GFAP. {i}" for i in range(10)]
     few._batch_tokens = 10 * int(few.count_tokens(ten)[0])
+    few._streams = Streams(n_streams) if n_streams else None
     vectors = embed(few, ten)
-    assert tried == [10, 5, 2, 2, 1, 2, 2, 1]
+    if few._streams is None:
+        assert tried == [10, 5, 2, 2, 1, 2, 2, 1]
+    else:
+        assert tried[0] == 10
+        assert max(tried[-5:]) == 2
     alone = np.stack([few._models[0].encode(text) for text in ten])
     assert (vectors * alone).sum(axis=1).min() > 0.9999
 
@@ -247,6 +256,46 @@ def test_batches_given_back_are_cut_anew_and_come_first():
             assert set(seen) <= set(first.rows.tolist())
     assert sorted(seen) == list(range(50))
     batches.close()
+
+
+def test_batches_run_side_by_side_each_on_its_share_of_the_cores(
+    bundled, sentences, reference, monkeypatch
+):
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    streams = Streams(2)
+    assert torch.get_num_threads() == 4
+    torch.set_num_threads(before)
+    both = threading.Barrier(2, timeout=60)
+    worked = []
+    really_start = embedding.start
+
+    def noted(model, texts, features):
+        if len(worked) < 2:
+            worked.append(torch.get_num_threads())
+            both.wait()
+        return really_start(model, texts, features)
+
+    monkeypatch.setattr(embedding, "start", noted)
+    encoder = SentenceEncoder(bundled.path, device="cpu", dtype="float32")
+    encoder.load(CancelToken())
+    encoder._streams, encoder._batch_tokens = streams, 100
+    assert (embed(encoder, sentences) * reference).sum(axis=1).min() > 0.9999
+    assert worked == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("cores", "most", "number"), [(1, 4, 1), (2, 4, 2), (3, 4, 3), (6, 4, 3), (8, 2, 2), (7, 4, 1)]
+)
+def test_streams_share_cores_evenly(cores, most, number):
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(cores)
+    assert Streams(most).number == number
+    torch.set_num_threads(before)
 
 
 def test_larger_models_take_smaller_batches():

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 CPU_BATCH, GPU_BATCH = 4096, 65536
 #: A model of this many parameters does a full batch; larger ones take smaller batches on a CPU.
 CPU_BATCH_PARAMETERS = 25e6
+#: Less than this is slow on any core.
+LEAST_BATCH = 1024
 #: Sentences that are read at a time, and how many times that ahead of the model.
 _CHUNK, _CHUNKS_AHEAD = 4096, 2
 

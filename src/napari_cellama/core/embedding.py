@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from napari_cellama.core import cpu_attention
-from napari_cellama.core.batches import Batch, Batches, batch_tokens
+from napari_cellama.core.batches import LEAST_BATCH, Batch, Batches, batch_tokens
 from napari_cellama.core.encoder import EncoderInfo
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.forward import Feeding, encoded, feeding, start
@@ -29,6 +29,7 @@ from napari_cellama.core.model_files import (
     settings_hash,
     weights_hash,
 )
+from napari_cellama.core.streams import MOST_STREAMS, Streams
 from napari_cellama.core.torch_devices import (
     computes_bfloat16,
     device_groups,
@@ -123,6 +124,7 @@ class SentenceEncoder:
         self._sha256 = weights_sha256
         self._models: list[SentenceTransformer] = []
         self._fed: Feeding | None = None
+        self._streams: Streams | None = None
         self._turn = 0
         self._info: EncoderInfo | None = None
         self._counter: TokenCounter | None = None
@@ -230,14 +232,17 @@ class SentenceEncoder:
 
     @property
     def _ahead(self) -> int:
-        """How many batches are begun before the first is waited for: a GPU is never idle."""
-        return 1 if self._info.device == "cpu" else 2 * len(self._models)
+        """How many batches are begun before the first is waited for: no device is ever idle."""
+        if self._info.device == "cpu":
+            return 1 if self._streams is None else self._streams.number + 1
+        return 2 * len(self._models)
 
     def _start(self, batch: Batch) -> Callable[[], np.ndarray]:
         """Begin a batch on the device whose turn it is."""
         self._turn += 1
         model = self._models[self._turn % len(self._models)]
-        return start(model, batch.sentences, batch.features if self._fed else None)
+        begin = partial(start, model, batch.sentences, batch.features if self._fed else None)
+        return begin() if self._streams is None else self._streams.start(lambda: begin()())
 
     def _open(self, groups: list[list[str]], cancel: CancelToken) -> None:
         """Put the model onto the first of the groups of devices that works."""
@@ -263,6 +268,12 @@ class SentenceEncoder:
             self._models = models
             self._fed = feeding(model, model_prompt(self.folder), PROBES)
             self._batch_tokens = batch_tokens(model, devices[0])
+            self._streams = None
+            # A tokenizer that a model's own encode calls is not for several threads.
+            if devices == ["cpu"] and self._fed is not None:
+                most = min(MOST_STREAMS, self._batch_tokens // LEAST_BATCH)
+                self._streams = Streams(max(1, most))
+                self._batch_tokens //= self._streams.number
             self._limit = min(model.max_seq_length or 2**31 - 1, 2**31 - 1)
             self._info = EncoderInfo(
                 model=self.name,
