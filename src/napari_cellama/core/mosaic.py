@@ -64,13 +64,14 @@ class Mosaic:
     def vectors(self, rows: np.ndarray) -> np.ndarray:
         """Return (len(rows), d) float32: the vectors of sentences that are known."""
         found = np.empty((len(rows), self._blocks[0].shape[1]), np.float32)
-        place, start = self._place[rows], 0
+        place, start, first = self._place[rows], 0, 0
+        order = np.argsort(place, kind="stable")
         for block in self._blocks:
-            inside = np.flatnonzero((place >= start) & (place < start + len(block)))
-            for first in range(0, len(inside), _CHUNK):
-                some = inside[first : first + _CHUNK]
+            last = int(np.searchsorted(place, start + len(block), sorter=order))
+            for begin in range(first, last, _CHUNK):
+                some = order[begin : min(begin + _CHUNK, last)]
                 found[some] = block[place[some] - start]
-            start += len(block)
+            start, first = start + len(block), last
         return found
 
 

@@ -229,10 +229,12 @@ class Refinement:
         self._expect()
         for mosaic, parts in zip(self._mosaics, self._found, strict=True):
             for rows, vectors in parts:
-                new = ~mosaic.known[rows]
-                mosaic.learn(rows[new], vectors[new])
-                self._source.done += int(new.sum())
-                self._source.cached += int(new.sum())
+                if mosaic.known[rows].any():  # landmarks
+                    new = ~mosaic.known[rows]
+                    rows, vectors = rows[new], vectors[new]
+                mosaic.learn(rows, vectors)
+                self._source.done += len(rows)
+                self._source.cached += len(rows)
 
     def _fetch_rest(self, n: int) -> Generator[Progress | Partial, None, None]:
         """Embed what is left, in portions that grow, with a picture after each but the last."""

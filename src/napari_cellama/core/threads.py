@@ -5,20 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
 
 from napari_cellama.core.events import CancelToken
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 T = TypeVar("T")
 
 
 def one_thread() -> AbstractContextManager:
     """Keep to one thread: with several, the order of sums, so their last digit, is chance."""
-    # Only libraries that are loaded already can be kept to one thread.
-    import sklearn.cluster  # noqa: F401
-    from threadpoolctl import threadpool_limits
+    return _libraries().limit(limits=1)
 
-    return threadpool_limits(limits=1)
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Return what controls the threads of the libraries that core computes with.
+
+    To look for them takes milliseconds, and only those that are loaded are found.
+    """
+    import sklearn.cluster  # noqa: F401
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def n_threads() -> int:
