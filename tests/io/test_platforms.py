@@ -156,6 +156,59 @@ def test_a_spatialdata_store(tmp_path, kind, positions):
     np.testing.assert_allclose(boundaries.areas, np.pi * radius**2, rtol=0.07)
 
 
+@pytest.mark.parametrize("kinds", [("polygons", "polygons"), ("labels", "polygons")])
+def test_every_region_of_a_spatialdata_store_has_its_outlines(tmp_path, kinds):
+    store = tmp_path / "slides.zarr"
+    regions = np.array(make.spatialdata_regions(store, kinds, overlap=False))
+    adata = read(store)
+    second = regions != regions[0]
+    assert second.sum() == make.N
+    middles = make.centers() + np.array([500, 0])
+    np.testing.assert_allclose(adata.obsm["spatial"][second], middles, atol=0.3)
+    assert "section" not in adata.obs  # they lie beside each other
+    boundaries, notices = boundaries_of(adata)
+    assert not notices
+    assert boundaries.has_outline.all()
+    inside(adata, boundaries)
+    # The same number is another cell in each: the first region's are of another size.
+    size = np.sqrt(boundaries.areas / np.pi)
+    np.testing.assert_allclose(size[second], 5, atol=0.3)
+    np.testing.assert_allclose(size[~second], 6 if kinds[0] == "labels" else 4, atol=0.3)
+    nc.write(adata, tmp_path / "saved.h5ad")
+    again, _ = boundaries_of(read(tmp_path / "saved.h5ad"))
+    np.testing.assert_array_equal(again.offsets, boundaries.offsets)
+    # Some of the cells keep theirs, whichever section they are of.
+    part, _ = boundaries_of(adata[::3].copy())
+    np.testing.assert_allclose(part.areas, boundaries.areas[::3])
+
+
+def test_regions_that_lie_over_each_other_are_sections_with_an_image_each(tmp_path):
+    store = tmp_path / "slides.zarr"
+    regions = make.spatialdata_regions(store, ("polygons", "labels"), overlap=True)
+    adata = read(store)
+    assert list(adata.obs["section"]) == regions
+    first, second = dict.fromkeys(regions)
+    images, _ = all_images(adata)
+    assert {name: image.name for name, (image,) in images.items()} == {
+        first: "image_0",
+        second: "image_1",
+    }
+    boundaries, _ = boundaries_of(adata)
+    assert boundaries.has_outline.all()
+    inside(adata, boundaries)
+
+
+def test_a_region_whose_element_is_gone_leaves_the_others_theirs(tmp_path):
+    store = tmp_path / "slides.zarr"
+    kinds = ("polygons", "polygons")
+    regions = np.array(make.spatialdata_regions(store, kinds, overlap=False, lost=1))
+    adata = read(store)
+    assert np.isnan(adata.obsm["spatial"][regions == regions[-1]]).all()
+    boundaries, notices = boundaries_of(adata)
+    assert not notices
+    np.testing.assert_array_equal(boundaries.has_outline, regions == regions[0])
+
+
 def test_a_saved_section_finds_its_outlines_again_and_does_without(tmp_path):
     make.xenium(tmp_path / "xenium")
     nc.write(read(tmp_path / "xenium"), tmp_path / "saved.h5ad")

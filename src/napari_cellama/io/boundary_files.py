@@ -203,9 +203,16 @@ def to_global(element: Any) -> np.ndarray:
     """Return (2, 3): what takes the (x, y, 1) of an element to SpatialData's "global"."""
     from spatialdata.transformations import get_transformation
 
-    transforms = get_transformation(element, get_all=True)
-    chosen = transforms.get("global") or next(iter(transforms.values()))
+    chosen = get_transformation(element, get_all=True)[system_of(element)]
     return chosen.to_affine_matrix(input_axes=("x", "y"), output_axes=("x", "y"))[:2]
+
+
+def system_of(element: Any) -> str:
+    """Return the coordinate system that an element is placed in: "global", else its first."""
+    from spatialdata.transformations import get_transformation
+
+    systems = get_transformation(element, get_all=True)
+    return "global" if "global" in systems else next(iter(systems))
 
 
 def _of_labels(image: SectionImage, names: CellNames, to_spatial: np.ndarray | None) -> Boundaries:

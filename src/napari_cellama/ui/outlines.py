@@ -132,6 +132,8 @@ class OutlineLayers:
         drawn = self._drawn[tissue.id] = _Drawn(tissue, layer, tiles)
         weak = weakref.ref(layer)
         tiles.drawn.connect(lambda: _refresh(weak()))
+        # A new layer makes napari upload all that is in sight once more.
+        points.visible = tissue.shape == "dots"
         active = viewer.layers.selection.active
         viewer.layers.insert(viewer.layers.index(points), layer)
         viewer.layers.selection.active = active
