@@ -81,7 +81,9 @@ class Ticks:
     """Times the gaps between ticks of the event loop, less the drawing in them.
 
     What the outlines take to be coloured counts, also where napari asks for them while it draws.
-    A busy machine makes everything late, so what an idle process had to wait is taken off as well.
+    A busy machine makes everything late, so what the window's thread waited for a core is taken
+    off, by Linux's own count, or without that what an idle process had to wait. What it waited for
+    the interpreter, or for a lock, counts.
     """
 
     def __init__(self, window: Any) -> None:
@@ -99,7 +101,8 @@ class Ticks:
                 self.colored.append((start, time.perf_counter()))
 
         BoundaryTiles.window = timed
-        self._watch, self._idle = Stopwatch(window), IdleProcess()
+        self._counts = _queued() > 0
+        self._watch, self._idle = Stopwatch(window, _awake), IdleProcess()
         self._watch.start()
         self._restore = lambda: setattr(BoundaryTiles, "window", color)
 
@@ -112,7 +115,9 @@ class Ticks:
         late = self._idle.stop()
         spans = np.array(self._watch.spans)
         colored = waited_anyway(spans, np.array(self.colored).reshape(-1, 2))
-        gaps = np.array(self._watch.gaps) + colored - waited_anyway(spans, late)
+        gaps = np.array(self._watch.gaps) + colored
+        if not self._counts:
+            gaps -= waited_anyway(spans, late)
         worst = int(np.argmax(gaps))
         self.worst = f"{self._watch.busy[worst] * 1000:.0f} ms of it at work"
         self.seen = self._watch.seen().most_common(3)
@@ -123,6 +128,20 @@ class Ticks:
         print(f"longest block {when}: {self.worst}")
         for where, times in self.seen:
             print(f"  late by the clock ({times} times) with the threads in {where}")
+
+
+def _queued() -> float:
+    """Return for how long this thread has been ready to work without a core, in seconds."""
+    try:
+        with open("/proc/thread-self/schedstat") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
+def _awake() -> float:
+    """Return a time that stands still while this thread waits for a core."""
+    return time.perf_counter() - _queued()
 
 
 def move_about(viewer: Any, seconds: float = 0.04) -> None:

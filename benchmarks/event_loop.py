@@ -103,9 +103,18 @@ class IdleProcess:
 
 
 class Stopwatch:
-    """Times the gaps between ticks of the event loop, and looks into the long ones."""
+    """Times the gaps between ticks of the event loop, and looks into the long ones.
 
-    def __init__(self, window: Any) -> None:
+    Parameters
+    ----------
+    window
+        Whose drawing is not counted.
+    clock
+        What gaps and drawing are timed by; the spans between ticks are always by the clock on the
+        wall.
+    """
+
+    def __init__(self, window: Any, clock: Callable[[], float] = time.perf_counter) -> None:
         from qtpy.QtCore import QEvent, QTimer
         from vispy.scene import SceneCanvas
 
@@ -114,7 +123,8 @@ class Stopwatch:
         self.busy: list[float] = []
         self._cpu = 0.0
         self.drawn: list[float] = []
-        self._last = time.perf_counter()
+        self._clock = clock
+        self._last = self._timed = 0.0
         self._drawing = 0.0
         self._lookout = _Lookout()
         self._drawing_since = 0.0
@@ -134,18 +144,19 @@ class Stopwatch:
         def timed(*args: Any) -> Any:
             if self._drawing_since or not is_drawing(*args):
                 return method(*args)
-            self._drawing_since = time.perf_counter()
+            self._drawing_since = self._clock()
             try:
                 return method(*args)
             finally:
-                self._drawing += time.perf_counter() - self._drawing_since
+                self._drawing += self._clock() - self._drawing_since
                 self._drawing_since = 0.0
 
         setattr(owner, name, timed)
 
     def start(self) -> None:
         """Begin to count."""
-        self._last, self._cpu = time.perf_counter(), time.thread_time()
+        self._last, self._timed = time.perf_counter(), self._clock()
+        self._cpu = time.thread_time()
         self._lookout.ticked(self._last)
         self._lookout.start()
         self._timer.start()
@@ -164,13 +175,13 @@ class Stopwatch:
             self.collections.append(time.perf_counter() - self._collecting)
 
     def _tick(self) -> None:
-        now = time.perf_counter()
-        self.gaps.append(now - self._last - self._drawing)
+        now, timed = time.perf_counter(), self._clock()
+        self.gaps.append(timed - self._timed - self._drawing)
         self.drawn.append(self._drawing)
         self.spans.append((self._last, now))
         cpu = time.thread_time()
         self.busy.append(cpu - self._cpu)
-        self._last, self._drawing, self._cpu = now, 0.0, cpu
+        self._last, self._timed, self._drawing, self._cpu = now, timed, 0.0, cpu
         self._lookout.ticked(now)
 
     def seen(self) -> Counter[str]:

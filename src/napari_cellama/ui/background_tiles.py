@@ -47,12 +47,12 @@ class BackgroundTiles(QObject):
         self._kept: OrderedDict[_Key, np.ndarray] = OrderedDict()
         self._n_bytes = 0
         self._wanted: list[_Key] = []
-        self._working = self._closed = False
+        self._working = self._closed = self._unseen = False
         self._lock = Lock()
         self._coarsest: np.ndarray | None = None
         # Showing more takes longer than drawing it: what came meanwhile is shown at once.
         self._soon = QTimer(self, singleShot=True, interval=_SOON_MS)
-        self._soon.timeout.connect(self.drawn)
+        self._soon.timeout.connect(self._tell)
         self._came.connect(self._on_came)
 
     # ---- what it is of
@@ -82,8 +82,8 @@ class BackgroundTiles(QObject):
 
     @property
     def is_settled(self) -> bool:
-        """Whether everything that was looked at is drawn."""
-        return not self._wanted and not self._working and not self._soon.isActive()
+        """Whether everything that was looked at is drawn, and that was told."""
+        return not self._wanted and not self._working and not self._unseen
 
     def window(self, level: int, rows: slice, columns: slice) -> np.ndarray:
         """Return (height, width) pixels: a part of a level, as far as it is drawn."""
@@ -128,7 +128,7 @@ class BackgroundTiles(QObject):
     def close(self) -> None:
         """Draw no more."""
         self._soon.stop()
-        self._closed = True
+        self._closed, self._unseen = True, False
         self._wanted = []
 
     # ---- drawing
@@ -136,6 +136,10 @@ class BackgroundTiles(QObject):
     def _on_came(self) -> None:
         if not self._closed and not self._soon.isActive():
             self._soon.start()
+
+    def _tell(self) -> None:
+        self._unseen = False
+        self.drawn.emit()
 
     def _tile(self, key: _Key) -> np.ndarray | None:
         """Return a tile that is drawn already, and remember that it was of use."""
@@ -165,6 +169,7 @@ class BackgroundTiles(QObject):
             tile = self._draw(missing[0])
             with self._lock:
                 self._keep(missing[0], tile)
+                self._unseen = not self._closed
             done += 1
             if done % _BATCH == 0 and len(missing) > 1 and not self._closed:
                 self._came.emit()
