@@ -133,6 +133,27 @@ def merscope(folder: Path) -> list[str]:
     return names
 
 
+def merscope_features(folder: Path) -> None:
+    """Write outlines as MERSCOPE did before parquet: a file a field of view, planes in each cell.
+
+    The first cell is on the last plane alone, the last cell on none; each has a speck beside it.
+    """
+    (folder / "cell_boundaries").mkdir()
+    xy = centers() - 5000
+    for view in range(2):
+        path = folder / "cell_boundaries" / f"feature_data_{view}.hdf5"
+        with h5py.File(path, "w") as file:
+            for i in range(view, N, 2):
+                cell = file.create_group(f"featuredata/{1112223334445556000 + i}")
+                for z in range(3):
+                    plane = cell.create_group(f"zIndex_{z}")
+                    if i == N - 1 or (i == 0 and z < 2):
+                        continue
+                    speck = outline(xy[i] + 7, 0.5)
+                    for part, ring in enumerate((speck, outline(xy[i], 4.0 + z))):
+                        plane[f"p_{part}/coordinates"] = ring[None]
+
+
 def spatialdata_store(path: Path, kind: str, *, positions: str = "none") -> list[str]:
     """Write a SpatialData store whose table annotates polygons, circles or labels.
 

@@ -119,6 +119,56 @@ def test_a_xenium_folder(tmp_path, suffix):
     inside(adata, boundaries)
 
 
+def test_xenium_channels_in_files_of_their_own_and_a_stain_aligned_in_the_explorer(tmp_path):
+    folder = tmp_path / "outs"
+    make.xenium(folder)
+    shutil.rmtree(folder / "morphology_focus")
+    (folder / "morphology_focus").mkdir()
+    for number, name in enumerate(("dapi", "atp1a1")):
+        plane = make.morphology()[number]
+        path = folder / "morphology_focus" / f"ch{number:04}_{name}.ome.tif"
+        tifffile.imwrite(path, plane, metadata={"axes": "YX"})
+    # The stain lies on its side, at twice the size and somewhere else.
+    stain = np.zeros((700, 900), np.uint16)
+    stain[30:670, 50:690] = np.kron(make.morphology()[0].T, np.ones((2, 2), np.uint16))
+    tifffile.imwrite(folder / "run_he_image.ome.tif", stain, metadata={"axes": "YX"})
+    matrix = np.array([[0, 0.5, -15], [0.5, 0, -25], [0, 0, 1]])
+    np.savetxt(folder / "run_he_imagealignment.csv", matrix, delimiter=",")
+    np.savetxt(folder / "other_alignment.csv", np.eye(2), delimiter=",")  # of no image
+    adata = read(folder)
+    assert list(adata.uns["cellama"]["images"]) == [
+        "ch0000_dapi", "ch0001_atp1a1", "run_he_image"
+    ]  # fmt: skip
+    for name in adata.uns["cellama"]["images"]:
+        bright(adata, name)
+    agree(folder)
+    (folder / "run_he_imagealignment.csv").write_text("1,0,0\n0,1\n")
+    with pytest.raises(UserError, match=r"no 3 x 3 matrix that places run_he_image.ome.tif"):
+        read(folder)
+
+
+def test_outlines_as_older_merscope_software_wrote_them(tmp_path):
+    folder = tmp_path / "region_0"
+    names = make.merscope(folder)
+    (folder / "cell_boundaries.parquet").unlink()
+    make.merscope_features(folder)
+    adata = read(folder)
+    boundaries, notices = boundaries_of(adata)
+    assert not notices
+    assert np.flatnonzero(~boundaries.has_outline).tolist() == [make.N - 1]
+    inside(adata, boundaries)
+    width = boundaries.boxes[:-1, 2] - boundaries.boxes[:-1, 0]
+    # The middle plane of three, but for the first cell, which is on the last alone.
+    np.testing.assert_allclose(width, [12.0] + [10.0] * (make.N - 2), atol=1e-3)
+    path = folder / "cell_boundaries" / "feature_data_1.hdf5"
+    path.write_bytes(b"no such file")
+    boundaries, notices = boundaries_of(read(folder))
+    assert boundaries is None
+    assert len(notices) == 1
+    assert "cell_boundaries cannot be read" in notices[0]
+    assert len(names) == make.N
+
+
 def test_a_merscope_folder(tmp_path):
     folder = tmp_path / "region_0"
     names = make.merscope(folder)
