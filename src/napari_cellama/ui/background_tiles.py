@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
 
-#: Bytes of tiles that are kept.
-_KEPT = 128 * 2**20
 #: Tiles that are drawn before what is there is shown, and milliseconds until it is.
 _BATCH, _SOON_MS = 4, 80
 
@@ -34,6 +32,9 @@ class BackgroundTiles(QObject):
     dtype
         A shown pixel's type.
     """
+
+    #: Bytes of tiles that are kept.
+    KEPT = 128 * 2**20
 
     drawn = Signal()
     _came = Signal()
@@ -180,7 +181,7 @@ class BackgroundTiles(QObject):
         """Keep a tile, and let go of those that were of no use for longest."""
         self._kept[key] = tile
         self._n_bytes += tile.nbytes
-        while self._n_bytes > _KEPT and len(self._kept) > max(1, len(self._wanted)):
+        while self._n_bytes > self.KEPT and len(self._kept) > max(1, len(self._wanted)):
             self._n_bytes -= self._kept.popitem(last=False)[1].nbytes
 
 

@@ -37,6 +37,8 @@ class ImageTiles(BackgroundTiles):
         Whether channels are a pixel's colours; else there is one.
     """
 
+    KEPT = 48 * 2**20
+
     def __init__(self, overview: Overview, name: str, *, rgb: bool) -> None:
         depth = overview.kept.shape[2] if rgb else 0
         super().__init__(overview.shapes, TILE, depth, overview.dtype)
