@@ -175,17 +175,16 @@ def ours(n: int) -> dict[str, float]:
     viewer.window.resize(1600, 1000)
     session, outlines = session_of(viewer), layers_of(viewer).outlines
     tissue = session.active
-    # What napari does but once comes with the section's own image.
-    viewer.layers.remove(viewer.add_image(np.zeros((64, 64), np.uint8)))
     ticks = Ticks(main_window(viewer))
     found: dict[str, float] = {}
     before = peak_mib()
     found["read"] = wait(lambda: tissue.boundaries is not None)
-    start = time.perf_counter()
+    start, worked = time.perf_counter(), time.process_time()
     session.draw_as("filled")
     wait(lambda: outlines.is_visible(tissue))
     viewer.screenshot(canvas_only=True, flash=False)
     found["open"] = time.perf_counter() - start
+    found["open, of processors' time"] = time.process_time() - worked
     found["longest block opening"] = ticks.stop()[:, 0].max()
     ticks.tell("opening")
     shapes = [level.shape for level in outlines.layer_of(tissue).data]
