@@ -15,14 +15,15 @@ the window only as far as it is longer than what that process had to wait at the
 from __future__ import annotations
 
 import argparse
-import faulthandler
 import gc
 import subprocess
 import sys
-import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -102,9 +103,18 @@ class IdleProcess:
 
 
 class Stopwatch:
-    """Times the gaps between ticks of the event loop, and looks into the long ones."""
+    """Times the gaps between ticks of the event loop, and looks into the long ones.
 
-    def __init__(self, window: Any) -> None:
+    Parameters
+    ----------
+    window
+        Whose drawing is not counted.
+    clock
+        What gaps and drawing are timed by; the spans between ticks are always by the clock on the
+        wall.
+    """
+
+    def __init__(self, window: Any, clock: Callable[[], float] = time.perf_counter) -> None:
         from qtpy.QtCore import QEvent, QTimer
         from vispy.scene import SceneCanvas
 
@@ -113,10 +123,10 @@ class Stopwatch:
         self.busy: list[float] = []
         self._cpu = 0.0
         self.drawn: list[float] = []
-        self._last = time.perf_counter()
+        self._clock = clock
+        self._last = self._timed = 0.0
         self._drawing = 0.0
-        # Dumped by a thread that needs no interpreter lock, so also while another holds it.
-        self._dumps = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._lookout = _Lookout()
         self._drawing_since = 0.0
         self._time_drawing(SceneCanvas, "_draw_scene", lambda *_: True)
         # Qt puts the canvas on the screen in an event of its own.
@@ -134,25 +144,28 @@ class Stopwatch:
         def timed(*args: Any) -> Any:
             if self._drawing_since or not is_drawing(*args):
                 return method(*args)
-            self._drawing_since = time.perf_counter()
+            self._drawing_since = self._clock()
             try:
                 return method(*args)
             finally:
-                self._drawing += time.perf_counter() - self._drawing_since
+                self._drawing += self._clock() - self._drawing_since
                 self._drawing_since = 0.0
 
         setattr(owner, name, timed)
 
     def start(self) -> None:
         """Begin to count."""
-        self._last, self._cpu = time.perf_counter(), time.thread_time()
+        self._last, self._timed = time.perf_counter(), self._clock()
+        self._cpu = time.thread_time()
+        self._lookout.ticked(self._last)
+        self._lookout.start()
         self._timer.start()
 
     def stop(self) -> None:
         """Count no more."""
         self._timer.stop()
         gc.callbacks.remove(self._on_collection)
-        faulthandler.cancel_dump_traceback_later()
+        self._lookout.stop()
 
     def _on_collection(self, phase: str, info: Any) -> None:
         """Time Python's garbage collections: they hold the interpreter's lock throughout."""
@@ -162,30 +175,69 @@ class Stopwatch:
             self.collections.append(time.perf_counter() - self._collecting)
 
     def _tick(self) -> None:
-        now = time.perf_counter()
-        self.gaps.append(now - self._last - self._drawing)
+        now, timed = time.perf_counter(), self._clock()
+        self.gaps.append(timed - self._timed - self._drawing)
         self.drawn.append(self._drawing)
         self.spans.append((self._last, now))
         cpu = time.thread_time()
         self.busy.append(cpu - self._cpu)
-        self._last, self._drawing, self._cpu = now, 0.0, cpu
-        faulthandler.dump_traceback_later(LIMIT_MS / 1000, file=self._dumps)
+        self._last, self._timed, self._drawing, self._cpu = now, timed, 0.0, cpu
+        self._lookout.ticked(now)
 
     def seen(self) -> Counter[str]:
         """Return what the threads were doing when a tick was late, and how often."""
-        self._dumps.seek(0)
-        dumps = self._dumps.read().split("Timeout (")[1:]
-        return Counter(_innermost(dump) for dump in dumps if "in timed" not in dump)
+        return self._lookout.seen
 
 
-def _innermost(dump: str) -> str:
-    """Return where each thread of a dump was, idle ones left out."""
+class _Lookout(threading.Thread):
+    """Looks, when a tick is late, at where all threads are.
+
+    It holds the interpreter's lock to look, so that no thread goes on meanwhile; of a call that
+    keeps the lock for long it sees the line after it was let go. ``faulthandler`` would look at
+    once, without the lock, but walks stacks that go on changing: the process crashed of that
+    after some thousand looks.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="look-out", daemon=True)
+        self.seen: Counter[str] = Counter()
+        self._last = 0.0
+        self._stopped = threading.Event()
+
+    def ticked(self, now: float) -> None:
+        """Begin to wait for the next tick."""
+        self._last = now
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopped.set()
+
+    def run(self) -> None:
+        """Wait until a tick is late, look once, and wait for the next."""
+        told = None
+        while True:
+            last = self._last
+            left = last + LIMIT_MS / 1000 - time.perf_counter()
+            if self._stopped.wait(max(left, TICK_MS / 1000)):
+                return
+            if last == self._last and last != told and left <= 0:
+                told = last
+                if places := _places(sys._current_frames(), self.ident):
+                    self.seen[places] += 1
+
+
+def _places(frames: dict[int, FrameType], own: int | None) -> str:
+    """Return where each thread is, idle ones left out; "" where the canvas is drawn."""
     places = []
-    for thread in dump.split("\n\n"):
-        frames = [line for line in thread.splitlines() if line.startswith("  File")]
-        parts = [frame.split('"') for frame in frames]
-        steps = [f"{part[1].split('/')[-1]}{part[2].split(' in')[-1]}" for part in parts]
-        if steps and "wait" not in steps[0]:
+    for thread, frame in frames.items():
+        steps = []
+        while frame is not None:
+            code = frame.f_code
+            if code.co_name == "timed":
+                return ""
+            steps.append(f"{Path(code.co_filename).name}:{frame.f_lineno} {code.co_name}")
+            frame = frame.f_back
+        if thread != own and "wait" not in steps[0]:
             places.append(" < ".join(steps[:4]))
     return " | ".join(places)
 

@@ -133,6 +133,27 @@ def merscope(folder: Path) -> list[str]:
     return names
 
 
+def merscope_features(folder: Path) -> None:
+    """Write outlines as MERSCOPE did before parquet: a file a field of view, planes in each cell.
+
+    The first cell is on the last plane alone, the last cell on none; each has a speck beside it.
+    """
+    (folder / "cell_boundaries").mkdir()
+    xy = centers() - 5000
+    for view in range(2):
+        path = folder / "cell_boundaries" / f"feature_data_{view}.hdf5"
+        with h5py.File(path, "w") as file:
+            for i in range(view, N, 2):
+                cell = file.create_group(f"featuredata/{1112223334445556000 + i}")
+                for z in range(3):
+                    plane = cell.create_group(f"zIndex_{z}")
+                    if i == N - 1 or (i == 0 and z < 2):
+                        continue
+                    speck = outline(xy[i] + 7, 0.5)
+                    for part, ring in enumerate((speck, outline(xy[i], 4.0 + z))):
+                        plane[f"p_{part}/coordinates"] = ring[None]
+
+
 def spatialdata_store(path: Path, kind: str, *, positions: str = "none") -> list[str]:
     """Write a SpatialData store whose table annotates polygons, circles or labels.
 
@@ -188,6 +209,65 @@ def _spatialdata_store(path: Path, kind: str, positions: str) -> list[str]:
     table = TableModel.parse(table, region="cells", region_key="region", instance_key="instance")
     sd.SpatialData(**elements, tables={"table": table}).write(path)
     return names
+
+
+def spatialdata_regions(
+    path: Path, kinds: tuple[str, ...], *, overlap: bool, lost: int | None = None
+) -> list[str]:
+    """Write a SpatialData store whose table annotates one element of each kind, in one order.
+
+    Both call their cells by the same numbers. ``overlap``: each has coordinates of its own, with
+    an image in them; else they lie beside each other. ``lost``: whose element is left out.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of libraries about each other
+        return _spatialdata_regions(path, kinds, overlap, lost)
+
+
+def _spatialdata_regions(
+    path: Path, kinds: tuple[str, ...], overlap: bool, lost: int | None
+) -> list[str]:
+    import spatialdata as sd
+    from anndata import AnnData
+    from spatialdata.models import Image2DModel, Labels2DModel, ShapesModel, TableModel
+    from spatialdata.transformations import Translation
+
+    xy, tables = centers(), []
+    elements: dict[str, dict[str, object]] = {"shapes": {}, "labels": {}, "images": {}}
+    for number, kind in enumerate(kinds):
+        name = f"{kind}_{number}"
+        shift = Translation([0 if overlap else 500 * number, 0], axes=("x", "y"))
+        places = {f"slide_{number}" if overlap else "global": shift}
+        tables.append(pd.DataFrame({"region": name, "instance": 100 + np.arange(N)}))
+        if number == lost:
+            continue
+        if kind == "polygons":
+            ring = [shapely.Polygon(outline(c, 4 + number)) for c in xy]
+            frame = geopandas.GeoDataFrame(geometry=ring, index=100 + np.arange(N))
+            elements["shapes"][name] = ShapesModel.parse(frame, transformations=places)
+        else:
+            labels = np.zeros((200, 200), np.uint32)
+            y, x = np.mgrid[:200, :200] + 0.5
+            for i, (cx, cy) in enumerate(xy):
+                labels[(x - cx) ** 2 + (y - cy) ** 2 <= 6**2] = 100 + i
+            elements["labels"][name] = Labels2DModel.parse(
+                labels, dims=("y", "x"), transformations=places
+            )
+        elements["images"][f"image_{number}"] = Image2DModel.parse(
+            np.full((1, 200, 200), 10 + number, np.uint16), dims=("c", "y", "x"),
+            transformations=places,
+        )  # fmt: skip
+    obs = pd.concat(tables, ignore_index=True)
+    obs["region"] = obs["region"].astype("category")
+    obs.index = [f"c{i}" for i in range(len(obs))]
+    table = AnnData(
+        sp.csr_matrix(np.vstack([counts(4)] * len(kinds))),
+        obs=obs, var=pd.DataFrame(index=list(GENES)),
+    )  # fmt: skip
+    regions = list(obs["region"].cat.categories)
+    table = TableModel.parse(table, region=regions, region_key="region", instance_key="instance")
+    sd.SpatialData(**elements, tables={"table": table}).write(path)
+    return list(obs["region"].astype(str))
 
 
 def _table(frame: pd.DataFrame, path: Path) -> None:

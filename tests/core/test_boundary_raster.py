@@ -6,7 +6,7 @@ import numpy as np
 import shapely
 
 from napari_cellama.core.boundaries import Boundaries
-from napari_cellama.core.boundary_raster import TILE, BoundaryRaster
+from napari_cellama.core.boundary_raster import TILE, BoundaryRaster, fill
 
 
 def cells(n: int = 400, seed: int = 0) -> Boundaries:
@@ -98,3 +98,19 @@ def test_one_cell_alone():
     raster = drawn(BoundaryRaster(one))
     assert len(raster.shapes) >= 1
     assert (raster.overview > 0).any()
+
+
+def test_cells_too_thin_for_a_pixels_middle_are_still_there_and_the_last_of_two_is_on_top():
+    tiny = [[4.1, 2.2], [4.3, 2.2], [4.2, 2.4]]
+    off = [[-3.0, 1.0], [-2.9, 1.0], [-2.9, 1.1]]
+    low, high = ([[x, 4], [x + 3, 4], [x + 3, 7], [x, 7]] for x in (0.0, 1.0))
+    corners = np.array([*tiny, *off, *low, *high], float)
+    picture = fill(corners, np.array([0, 3, 6, 10, 14]), np.array([2, 4, 6, 8]), (8, 6))
+    wanted = np.zeros((8, 6), int)
+    wanted[2, 4] = 2
+    wanted[4:7, 0] = 6
+    wanted[4:7, 1:4] = 8
+    np.testing.assert_array_equal(picture, wanted)
+    empty = fill(np.empty((0, 2)), np.array([0]), np.empty(0, int), (3, 2))
+    assert empty.shape == (3, 2)
+    assert not empty.any()

@@ -119,6 +119,56 @@ def test_a_xenium_folder(tmp_path, suffix):
     inside(adata, boundaries)
 
 
+def test_xenium_channels_in_files_of_their_own_and_a_stain_aligned_in_the_explorer(tmp_path):
+    folder = tmp_path / "outs"
+    make.xenium(folder)
+    shutil.rmtree(folder / "morphology_focus")
+    (folder / "morphology_focus").mkdir()
+    for number, name in enumerate(("dapi", "atp1a1")):
+        plane = make.morphology()[number]
+        path = folder / "morphology_focus" / f"ch{number:04}_{name}.ome.tif"
+        tifffile.imwrite(path, plane, metadata={"axes": "YX"})
+    # The stain lies on its side, at twice the size and somewhere else.
+    stain = np.zeros((700, 900), np.uint16)
+    stain[30:670, 50:690] = np.kron(make.morphology()[0].T, np.ones((2, 2), np.uint16))
+    tifffile.imwrite(folder / "run_he_image.ome.tif", stain, metadata={"axes": "YX"})
+    matrix = np.array([[0, 0.5, -15], [0.5, 0, -25], [0, 0, 1]])
+    np.savetxt(folder / "run_he_imagealignment.csv", matrix, delimiter=",")
+    np.savetxt(folder / "other_alignment.csv", np.eye(2), delimiter=",")  # of no image
+    adata = read(folder)
+    assert list(adata.uns["cellama"]["images"]) == [
+        "ch0000_dapi", "ch0001_atp1a1", "run_he_image"
+    ]  # fmt: skip
+    for name in adata.uns["cellama"]["images"]:
+        bright(adata, name)
+    agree(folder)
+    (folder / "run_he_imagealignment.csv").write_text("1,0,0\n0,1\n")
+    with pytest.raises(UserError, match=r"no 3 x 3 matrix that places run_he_image.ome.tif"):
+        read(folder)
+
+
+def test_outlines_as_older_merscope_software_wrote_them(tmp_path):
+    folder = tmp_path / "region_0"
+    names = make.merscope(folder)
+    (folder / "cell_boundaries.parquet").unlink()
+    make.merscope_features(folder)
+    adata = read(folder)
+    boundaries, notices = boundaries_of(adata)
+    assert not notices
+    assert np.flatnonzero(~boundaries.has_outline).tolist() == [make.N - 1]
+    inside(adata, boundaries)
+    width = boundaries.boxes[:-1, 2] - boundaries.boxes[:-1, 0]
+    # The middle plane of three, but for the first cell, which is on the last alone.
+    np.testing.assert_allclose(width, [12.0] + [10.0] * (make.N - 2), atol=1e-3)
+    path = folder / "cell_boundaries" / "feature_data_1.hdf5"
+    path.write_bytes(b"no such file")
+    boundaries, notices = boundaries_of(read(folder))
+    assert boundaries is None
+    assert len(notices) == 1
+    assert "cell_boundaries cannot be read" in notices[0]
+    assert len(names) == make.N
+
+
 def test_a_merscope_folder(tmp_path):
     folder = tmp_path / "region_0"
     names = make.merscope(folder)
@@ -154,6 +204,59 @@ def test_a_spatialdata_store(tmp_path, kind, positions):
     inside(adata, boundaries)
     radius = 8 if positions == "own" else 8 / make.PIXEL
     np.testing.assert_allclose(boundaries.areas, np.pi * radius**2, rtol=0.07)
+
+
+@pytest.mark.parametrize("kinds", [("polygons", "polygons"), ("labels", "polygons")])
+def test_every_region_of_a_spatialdata_store_has_its_outlines(tmp_path, kinds):
+    store = tmp_path / "slides.zarr"
+    regions = np.array(make.spatialdata_regions(store, kinds, overlap=False))
+    adata = read(store)
+    second = regions != regions[0]
+    assert second.sum() == make.N
+    middles = make.centers() + np.array([500, 0])
+    np.testing.assert_allclose(adata.obsm["spatial"][second], middles, atol=0.3)
+    assert "section" not in adata.obs  # they lie beside each other
+    boundaries, notices = boundaries_of(adata)
+    assert not notices
+    assert boundaries.has_outline.all()
+    inside(adata, boundaries)
+    # The same number is another cell in each: the first region's are of another size.
+    size = np.sqrt(boundaries.areas / np.pi)
+    np.testing.assert_allclose(size[second], 5, atol=0.3)
+    np.testing.assert_allclose(size[~second], 6 if kinds[0] == "labels" else 4, atol=0.3)
+    nc.write(adata, tmp_path / "saved.h5ad")
+    again, _ = boundaries_of(read(tmp_path / "saved.h5ad"))
+    np.testing.assert_array_equal(again.offsets, boundaries.offsets)
+    # Some of the cells keep theirs, whichever section they are of.
+    part, _ = boundaries_of(adata[::3].copy())
+    np.testing.assert_allclose(part.areas, boundaries.areas[::3])
+
+
+def test_regions_that_lie_over_each_other_are_sections_with_an_image_each(tmp_path):
+    store = tmp_path / "slides.zarr"
+    regions = make.spatialdata_regions(store, ("polygons", "labels"), overlap=True)
+    adata = read(store)
+    assert list(adata.obs["section"]) == regions
+    first, second = dict.fromkeys(regions)
+    images, _ = all_images(adata)
+    assert {name: image.name for name, (image,) in images.items()} == {
+        first: "image_0",
+        second: "image_1",
+    }
+    boundaries, _ = boundaries_of(adata)
+    assert boundaries.has_outline.all()
+    inside(adata, boundaries)
+
+
+def test_a_region_whose_element_is_gone_leaves_the_others_theirs(tmp_path):
+    store = tmp_path / "slides.zarr"
+    kinds = ("polygons", "polygons")
+    regions = np.array(make.spatialdata_regions(store, kinds, overlap=False, lost=1))
+    adata = read(store)
+    assert np.isnan(adata.obsm["spatial"][regions == regions[-1]]).all()
+    boundaries, notices = boundaries_of(adata)
+    assert not notices
+    np.testing.assert_array_equal(boundaries.has_outline, regions == regions[0])
 
 
 def test_a_saved_section_finds_its_outlines_again_and_does_without(tmp_path):

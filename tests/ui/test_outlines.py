@@ -287,3 +287,38 @@ def test_the_real_visium_folder_opens_with_spots_on_their_tissue(viewer, shared_
 def test_boundaries_are_shared_not_copied(outlined):
     assert isinstance(outlined.boundaries, Boundaries)
     assert outlined.boundaries.has_outline.sum() == 35
+
+
+def test_from_afar_and_in_the_list_outlines_have_the_colours_of_now(
+    viewer, outlined, canvas, qtbot
+):
+    """napari asks for the coarsest level once and keeps it."""
+    session, layer = session_of(viewer), layers_of(viewer).outlines.layer_of(outlined)
+    viewer.scene.camera.zoom /= 20
+    viewer.screenshot(canvas_only=True, flash=False)
+    assert layer.data_level == len(layer.data) - 1
+    before = expected(viewer, outlined, np.array([7]))
+    session.color_by(Coloring("gene", "CD3E"))
+    after = expected(viewer, outlined, np.array([7]))
+    assert (before != after).any()
+    row, column = layer.world_to_data(outlined.snapshot.obsm["spatial"][7, ::-1])
+    shape = np.array(layer.data[-1].shape[:2]) / layer.data[0].shape[:2]
+    row, column = (np.array([row, column]) * shape).astype(int)
+    shown = np.asarray(layer._slice.image.view)[row, column]
+    np.testing.assert_allclose(shown[:3] * (shown[3] / 255), after[0], atol=4)
+    thumbnail = np.asarray(layer.thumbnail)[..., :3].reshape(-1, 3)
+    assert (thumbnail.max(axis=1) > 0).any()
+
+
+def test_dots_that_come_back_have_the_colours_of_now(viewer, outlined, canvas, qtbot):
+    session, points = session_of(viewer), layers_of(viewer).layer_of(outlined)
+    session.color_by(Coloring("gene", "CD3E"))
+    session.draw_as("dots")
+    hand = canvas(viewer)
+    hand.settle()
+    picture = viewer.screenshot(canvas_only=True, flash=False)
+    rgba = layers_of(viewer).colors_of(outlined, np.arange(36))
+    for cell in (0, 7, 20, 35):
+        row, column = hand.pixel_of(points, cell)
+        shown = picture[int(row), int(column), :3].astype(int)
+        np.testing.assert_allclose(shown, 255 * rgba[cell, :3] * rgba[cell, 3], atol=4)

@@ -5,7 +5,6 @@ Colours come later, from a table with a row a cell, so that painting anew draws 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,9 +20,7 @@ _OVERVIEW = 48_000_000
 #: A level no larger than this along either side is the coarsest.
 _COARSEST = 512
 #: Rows of the overview that are drawn at a time.
-_STRIP = 1024
-#: Outlines that are drawn without a pause, and the pause in seconds.
-_AT_ONCE, _PAUSE = 64, 1e-4
+_STRIP = 256
 #: Outlines so many times as wide as usual are looked at for every tile.
 _WIDE = 8
 
@@ -111,29 +108,12 @@ class BoundaryRaster:
 
     def _labels(self, level: int, top: int, left: int, rows: int, columns: int) -> np.ndarray:
         """Draw the cells that reach into a part of a level, without edges."""
-        from PIL import Image, ImageDraw
-
         pixel = self.pixel * (1 << level)
         low = self.origin + np.array([left, top]) * pixel
         cells = self._cells_in(low, low + np.array([columns, rows]) * pixel)
-        picture = Image.new("I", (columns, rows))
-        if len(cells):
-            part = self._boundaries.take(cells)
-            # PIL counts pixels by their middles.
-            corners = ((part.vertices - low) / pixel - 0.5).ravel()
-            codes = 2 + 2 * cells
-            draw = ImageDraw.Draw(picture).polygon
-            for start in range(0, len(cells), _AT_ONCE):
-                bounds = 2 * part.offsets[start : start + _AT_ONCE + 1]
-                flat = corners[bounds[0] : bounds[-1]].tolist()
-                stops = (bounds - bounds[0]).tolist()
-                some = codes[start : start + _AT_ONCE].tolist()
-                for begin, stop, code in zip(stops[:-1], stops[1:], some, strict=True):
-                    draw(flat[begin:stop], fill=code)
-                # The window's thread may be waiting for the interpreter, which takes 5 ms to be
-                # handed over each time unless it is free.
-                time.sleep(_PAUSE)
-        return np.asarray(picture, np.int32)
+        part = self._boundaries.take(cells)
+        corners = (part.vertices - low) / pixel
+        return fill(corners, part.offsets, 2 + 2 * cells, (rows, columns))
 
     def _cells_in(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Return the cells whose boxes reach into a rectangle, in the order of the table."""
@@ -144,3 +124,70 @@ class BoundaryRaster:
         inside = (boxes[:, 2] >= low[0]) & (boxes[:, 0] <= high[0])
         inside &= (boxes[:, 3] >= low[1]) & (boxes[:, 1] <= high[1])
         return np.sort(near[inside])
+
+
+def fill(
+    corners: np.ndarray, offsets: np.ndarray, codes: np.ndarray, shape: tuple[int, int]
+) -> np.ndarray:
+    """Fill polygons, all at once: numpy lets go of the interpreter, which the window waits for.
+
+    Parameters
+    ----------
+    corners
+        (v, 2) x and y in pixels; pixel 0 reaches from 0 to 1.
+    offsets
+        (n + 1,) where the polygons begin and end, each with a corner at least.
+    codes
+        (n,) what the polygons' pixels become; of several over each other the last counts.
+    shape
+        (height, width) of the picture.
+
+    Returns
+    -------
+    numpy.ndarray
+        (height, width) int32; a polygon has the pixels whose middles it holds, else the one in
+        the middle of its box.
+    """
+    height, width = shape
+    picture = np.zeros(height * width, np.int32)
+    if not len(codes):
+        return picture.reshape(shape)
+    polygon, starts, lengths = _spans(corners, offsets, shape)
+    bare = np.flatnonzero(np.bincount(polygon, weights=lengths, minlength=len(codes)) == 0)
+    boxes = [f.reduceat(corners, offsets[:-1], axis=0) for f in (np.minimum, np.maximum)]
+    column, row = np.floor((boxes[0] + boxes[1]) / 2)[bare].astype(np.int64).T
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    picture[row[inside] * width + column[inside]] = codes[bare[inside]]
+    stops = np.cumsum(lengths)
+    pixels = np.repeat(starts - stops + lengths, lengths) + np.arange(lengths.sum())
+    picture[pixels] = np.repeat(codes.astype(np.int32)[polygon], lengths)
+    return picture.reshape(shape)
+
+
+def _spans(
+    corners: np.ndarray, offsets: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the runs of pixels in polygons: (s,) which polygon, the first pixel, how many.
+
+    In each row a polygon's sides are crossed an even number of times, and every other gap between
+    crossings lies inside. A crossing is one number, so that all are sorted at once.
+    """
+    height, width = shape
+    after = np.arange(1, len(corners) + 1)
+    after[offsets[1:] - 1] = offsets[:-1]
+    x, y = np.ascontiguousarray(corners.T, np.float64)
+    low, high = np.minimum(y, y[after]), np.maximum(y, y[after])
+    # The rows whose middles a side reaches past, its lower end included and its upper one not.
+    first, stop = (np.clip(np.ceil(end - 0.5), 0, height).astype(np.int64) for end in (low, high))
+    counts = stop - first
+    side = np.repeat(np.arange(len(corners)), counts)
+    row = np.arange(len(side)) - np.repeat(np.cumsum(counts) - counts - first, counts)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = (x[after] - x) / (y[after] - y)
+    at = x[side] + (row + 0.5 - y[side]) * slope[side]
+    column = np.clip(np.ceil(at - 0.5), 0, width).astype(np.int64)
+    polygon = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[side]
+    crossings = np.sort((polygon * height + row) * (width + 1) + column)
+    line, column = np.divmod(crossings[::2], width + 1)
+    polygon, row = np.divmod(line, height)
+    return polygon, row * width + column, crossings[1::2] - crossings[::2]

@@ -13,6 +13,8 @@ from napari_cellama.core.section_image import SectionImage
 _COLORS = ("#ffffff", "#00ff00", "#ff00ff", "#ffff00", "#00ffff", "#ff0000", "#4060ff")
 #: Pixels of the sample that the contrast is judged by, along each side.
 _SAMPLE = 512
+#: Patches along each side that are read instead where the image is large.
+_PATCHES = 4
 
 
 @dataclass(frozen=True)
@@ -219,14 +221,33 @@ def colored(view: Viewing, pixels: np.ndarray) -> np.ndarray:
 
 
 def _sample(image: SectionImage, channels: tuple[int, ...]) -> np.ndarray:
-    """Return (m, channels): pixels from the middle of the coarsest level."""
+    """Return (m, channels): pixels of the coarsest level: its middle, or patches where it is large.
+
+    The middle of a large one may be a hole in the tissue.
+    """
     level = len(image.levels) - 1
-    starts = [max(0, side // 2 - _SAMPLE) for side in image.shape_of(level)]
-    rows, columns = (slice(start, start + 2 * _SAMPLE) for start in starts)
-    pixels = image.read(rows, columns, level, channels).reshape(-1, len(channels))
+    shape = image.shape_of(level)
+    if max(shape) <= 8 * _SAMPLE:
+        windows = [tuple(_around(side // 2, _SAMPLE, side) for side in shape)]
+    else:
+        middles = [
+            [side * (2 * k + 1) // (2 * _PATCHES) for k in range(_PATCHES)] for side in shape
+        ]
+        half = _SAMPLE // _PATCHES
+        windows = [
+            (_around(row, half, shape[0]), _around(column, half, shape[1]))
+            for row in middles[0]
+            for column in middles[1]
+        ]
+    parts = (image.read(rows, columns, level, channels) for rows, columns in windows)
+    pixels = np.concatenate([part.reshape(-1, len(channels)) for part in parts])
     pixels = pixels.astype(np.float32)
     known = np.isfinite(pixels).all(axis=1)
     return pixels[known] if known.any() else np.zeros((1, len(channels)), np.float32)
+
+
+def _around(middle: int, half: int, side: int) -> slice:
+    return slice(max(0, middle - half), min(side, middle + half))
 
 
 def _top(image: SectionImage) -> float:

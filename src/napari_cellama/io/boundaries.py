@@ -157,7 +157,9 @@ def _read(adata: AnnData, entry: Mapping[str, Any]) -> Boundaries:
         raise unknown_name("obs column", ids, adata.obs.columns)
     cells = np.arange(adata.n_obs)
     if section:
-        key = guess_library_key(adata.obs, adata.uns)
+        key = str(entry.get("column", "")) or guess_library_key(adata.obs, adata.uns)
+        if key is not None and key not in adata.obs:
+            raise unknown_name("obs column", key, adata.obs.columns)
         named = None if key is None else (adata.obs[key].astype(str) == section).to_numpy()
         if named is None or not named.any():
             raise UserError(

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Columns that say whose outline it is, the surest first.
 _IDS = ("cell_id", "EntityID", "cell", "instance_id", "label", "id", "ID", "name", "index")
+#: What older MERSCOPE software calls its files of outlines.
+FEATURES = "feature_data_*.hdf5"
 _GEOMETRIES = ("Geometry", "geometry")
 _WHAT = (
     "give Xenium's cell_boundaries.parquet, MERSCOPE's cell_boundaries.parquet, GeoJSON, a label "
@@ -159,7 +161,12 @@ def _of_geojson(path: Path, names: CellNames, to_spatial: np.ndarray | None) -> 
 def _of_folder(
     path: Path, names: CellNames, element: str, to_spatial: np.ndarray | None
 ) -> Boundaries:
-    """Make outlines of a SpatialData's shapes or labels, or of an OME-Zarr of labels."""
+    """Make outlines of a SpatialData's shapes or labels, or of an OME-Zarr of labels.
+
+    Or of the files that older MERSCOPE software wrote, one a field of view.
+    """
+    if features := sorted(path.glob(FEATURES)):
+        return _of_features(features, names, to_spatial)
     shapes = _names_in(path / "shapes")
     if element in shapes or (not element and shapes):
         import spatialdata
@@ -174,6 +181,41 @@ def _of_folder(
     if to_spatial is None and labels:
         to_spatial = _inverse(images[wanted].to_pixels)
     return _of_labels(images[wanted], names, to_spatial)
+
+
+def _of_features(paths: list[Path], names: CellNames, to_spatial: np.ndarray | None) -> Boundaries:
+    """Make outlines of MERSCOPE's files: a group a cell, in it one a plane, in it the parts."""
+    import h5py
+
+    rings, ids = [], []
+    for path in paths:
+        with h5py.File(path) as file:
+            for cell, planes in file["featuredata"].items():
+                found = _middle_plane(planes)
+                rings += found
+                ids += [cell] * len(found)
+    lengths = [len(ring) for ring in rings]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    vertices = np.concatenate([np.empty((0, 2)), *rings])
+    codes, known = pd.factorize(texts(np.array(ids, object)))
+    rows = np.append(names.rows(known), -1)[codes]
+    return Boundaries.from_rings(_moved(vertices, to_spatial), offsets, rows, names.n_obs)
+
+
+def _middle_plane(planes: Any) -> list[np.ndarray]:
+    """Return the (k, 2) parts of a cell on the plane nearest to the middle that shows it."""
+    numbers = [int(name.rpartition("_")[2]) for name in planes if name.startswith("zIndex_")]
+    middle = float(np.median(numbers)) if numbers else 0.0
+    for number in sorted(numbers, key=lambda number: abs(number - middle)):
+        parts = planes[f"zIndex_{number}"]
+        found = [
+            np.asarray(parts[f"{part}/coordinates"], float).reshape(-1, 2)
+            for part in parts
+            if part.startswith("p_")
+        ]
+        if found:
+            return found
+    return []
 
 
 def _names_in(folder: Path) -> list[str]:
@@ -203,9 +245,16 @@ def to_global(element: Any) -> np.ndarray:
     """Return (2, 3): what takes the (x, y, 1) of an element to SpatialData's "global"."""
     from spatialdata.transformations import get_transformation
 
-    transforms = get_transformation(element, get_all=True)
-    chosen = transforms.get("global") or next(iter(transforms.values()))
+    chosen = get_transformation(element, get_all=True)[system_of(element)]
     return chosen.to_affine_matrix(input_axes=("x", "y"), output_axes=("x", "y"))[:2]
+
+
+def system_of(element: Any) -> str:
+    """Return the coordinate system that an element is placed in: "global", else its first."""
+    from spatialdata.transformations import get_transformation
+
+    systems = get_transformation(element, get_all=True)
+    return "global" if "global" in systems else next(iter(systems))
 
 
 def _of_labels(image: SectionImage, names: CellNames, to_spatial: np.ndarray | None) -> Boundaries:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 from xml.etree import ElementTree
 
 import numpy as np
@@ -17,11 +18,14 @@ import numpy as np
 from napari_cellama.core.section_image import Axes, SectionImage
 from napari_cellama.core.stored import Stored
 from napari_cellama.errors import UserError
+from napari_cellama.io.mapped import mapped
 
 #: Threads that decode a TIFF's chunks beside each other; by default there is one.
 _WORKERS = 4
 #: Suffixes of single pictures, read whole.
 _PICTURES = (".png", ".jpg", ".jpeg")
+#: Bytes of strips that are read as one.
+_PIECE = 8 * 2**20
 _UNKNOWN_SIZE = "does not say how large its pixels are; align it."
 #: Micrometres of a unit, as OME names it.
 _MICROMETRES = {
@@ -139,7 +143,6 @@ def _open_picture(path: Path, name: str) -> SectionImage:
 
 
 def _open_tiff(path: Path, name: str) -> SectionImage:
-    import dask.array as da
     import tifffile
 
     with tifffile.TiffFile(path) as file:
@@ -148,8 +151,8 @@ def _open_tiff(path: Path, name: str) -> SectionImage:
         levels, arrays, notices = [], [], []
         for number, level in enumerate(series.levels):
             try:
-                array = _array_of(level.aszarr(maxworkers=_WORKERS))
-                levels.append(da.from_zarr(array))
+                array = mapped(path, level) or _array_of(level.aszarr(maxworkers=_WORKERS))
+                levels.append(_lazy(array))
                 arrays.append(array)
             except Exception as error:
                 if number == 0:
@@ -187,6 +190,20 @@ def _array_of(store: Any) -> Any:
     # The file stays open while somebody may still read from it, and no longer.
     weakref.finalize(array, store.close)
     return array
+
+
+def _lazy(array: Any) -> Any:
+    """Return a dask array of what lies on disk, of no more pieces than it takes."""
+    import dask.array as da
+
+    # A task for each of some ten thousand strips would take longer than to read them.
+    most = max(1, _PIECE // max(1, int(np.prod(array.chunks[1:])) * array.dtype.itemsize))
+    if array.ndim != 2 or array.chunks[1] < array.shape[1] or array.chunks[0] >= most:
+        chunks = array.chunks
+    else:
+        chunks = (most // array.chunks[0] * array.chunks[0], array.chunks[1])
+    empty = np.empty((0,) * array.ndim, array.dtype)
+    return da.from_array(array, chunks, name=f"tiff-{uuid4().hex}", meta=empty)
 
 
 def _planes(level: Any, axes: str) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_cellama.errors import UserError
+from napari_cellama.io.boundary_files import FEATURES
 from napari_cellama.io.tenx import texts
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ _OUTLINES = (
     "cellpose2_micron_space.parquet",
     "watershed_micron_space.parquet",
 )
+#: The folder of outlines as older software wrote them.
+_FEATURES = "cell_boundaries"
 _MOSAIC = re.compile(r"mosaic_(.+)_z(\d+)\.tiff?$")
 _TRANSFORM = "micron_to_mosaic_pixel_transform.csv"
 
@@ -65,6 +68,8 @@ def read_merscope(folder: Path, *, matrix: bool = True) -> AnnData:
     adata.obs = adata.obs.drop(columns=["center_x", "center_y"])
     adata.uns["cellama"] = {"units": "µm", "images": _images(folder / "images")}
     outlines = next((folder / name for name in _OUTLINES if (folder / name).is_file()), None)
+    if outlines is None and any((folder / _FEATURES).glob(FEATURES)):
+        outlines = folder / _FEATURES
     if outlines is not None:
         entry = {"path": str(outlines), "section": "", "ids": ""}
         adata.uns["cellama"]["boundaries"] = {"cells": entry}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +12,20 @@ import numpy as np
 import pandas as pd
 
 from napari_cellama.errors import UserError
-from napari_cellama.io.boundary_files import to_global
+from napari_cellama.io.boundary_files import system_of, to_global
 from napari_cellama.io.tenx import texts
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from napari_cellama.core.section_image import SectionImage
+
 #: Which table is taken where a store has several that say whose cells they are.
 _TABLE = "table"
 #: What positions may differ by, as a share of the cells' spacing, and be the same ones.
 _SAME = 0.5
+#: The column that tells regions apart, and what share of one lies over another where they need it.
+_SECTION, _OVERLAP = "section", 0.1
 #: Cells by which it is told in what coordinates they are.
 _SAMPLE = 100
 
@@ -46,7 +51,8 @@ def read_store(folder: Path, *, matrix: bool = True) -> AnnData:
 
     Positions are ``obsm['spatial']`` where they are those of the shapes or labels the table
     annotates; else the middles of these, in the coordinates "global". Images and outlines are
-    brought to the same coordinates.
+    brought to the same coordinates. Where the table annotates several elements that lie over each
+    other and no column says what section a cell is of, ``obs['section']`` becomes its element.
 
     Returns
     -------
@@ -55,30 +61,48 @@ def read_store(folder: Path, *, matrix: bool = True) -> AnnData:
     """
     path = tables(folder)[0]
     adata = _table(path, matrix)
-    element, ids = _annotated(adata)
     record = dict(adata.uns.get("cellama", {}))
-    to_world = np.eye(2, 3)
-    where = _element(folder, element) if element else None
-    if where is not None:
-        to_world = _frame(adata, folder, where, ids)
-        entry: dict[str, Any] = {
-            "path": str(folder.resolve()),
-            "element": element,
-            "section": "",
-            "ids": ids,
-            "to_spatial": _product(_inverse(to_world), to_global(where)),
-        }
-        record.setdefault("boundaries", {"cells": entry})
+    regions = _regions(adata, folder)
+    _settle(adata, folder, regions)
+    if regions:
+        record.setdefault("boundaries", _outlines(folder, regions))
     if "spatial" not in adata.obsm:
         raise UserError(
             f"The cells in {path} have no positions: neither obsm['spatial'] nor shapes or labels "
             "that the table annotates."
         )
-    images = _images(folder, to_world)
+    _tell_sections(adata, regions)
+    images = _images(adata, folder, regions)
     if images:
         record.setdefault("images", images)
     adata.uns["cellama"] = record
     return adata
+
+
+@dataclass
+class _Region:
+    """An element of a store, and the cells that the table has of it.
+
+    Attributes
+    ----------
+    name, element
+        The shapes or labels.
+    column
+        The obs column that says of which element a cell is.
+    ids
+        The obs column that says what the element calls a cell.
+    cells
+        (m,) which cells they are.
+    to_world
+        (2, 3): takes these cells' coordinates to those of the store.
+    """
+
+    name: str
+    element: Any
+    column: str
+    ids: str
+    cells: np.ndarray
+    to_world: np.ndarray = field(default_factory=lambda: np.eye(2, 3))
 
 
 def _is_marked(folder: Path) -> bool:
@@ -97,14 +121,74 @@ def _table(path: Path, matrix: bool) -> AnnData:
     return read_whole(path) if matrix else read_light(path).adata
 
 
-def _annotated(adata: AnnData) -> tuple[str, str]:
-    """Return the element that most of the cells are in, and the column of their names there."""
+def _regions(adata: AnnData, folder: Path) -> list[_Region]:
+    """Return the elements that a table annotates and the store has, that of most cells first."""
     attributes = adata.uns.get("spatialdata_attrs", {})
-    region_key, ids = (str(attributes.get(key, "")) for key in ("region_key", "instance_key"))
-    if region_key in adata.obs and ids in adata.obs:
-        regions = adata.obs[region_key].astype(str)
-        return str(regions.mode().iloc[0]) if len(regions) else "", ids
-    return "", ""
+    column, ids = (str(attributes.get(key, "")) for key in ("region_key", "instance_key"))
+    if column not in adata.obs or ids not in adata.obs:
+        return []
+    of = adata.obs[column].astype(str).to_numpy()
+    found = []
+    for name in adata.obs[column].astype(str).value_counts().index:
+        element = _element(folder, name)
+        if element is not None:
+            found.append(_Region(name, element, column, ids, np.flatnonzero(of == name)))
+    return found
+
+
+def _settle(adata: AnnData, folder: Path, regions: list[_Region]) -> None:
+    """Find out in which coordinates the cells of each region are; give them some if need be."""
+    given = adata.obsm.get("spatial")
+    given = None if given is None else np.asarray(given, float)[:, :2]
+    positions = np.full((adata.n_obs, 2), np.nan) if given is None else given.copy()
+    changed = False
+    for region in regions:
+        own = None if given is None else given[region.cells]
+        ids = adata.obs[region.ids].iloc[region.cells]
+        region.to_world, moved = _frame(own, folder, region.element, ids)
+        if moved is not None:
+            positions[region.cells], changed = moved, True
+    if changed:
+        if given is not None:
+            adata.obsm["spatial_table"] = adata.obsm["spatial"]
+        adata.obsm["spatial"] = positions
+
+
+def _outlines(folder: Path, regions: list[_Region]) -> dict[str, dict[str, Any]]:
+    """Return where the outlines of each region's cells lie, as attached ones are kept."""
+    found = {}
+    for region in regions:
+        several = len(regions) > 1
+        found[f"cells {region.name}" if several else "cells"] = {
+            "path": str(folder.resolve()),
+            "element": region.name,
+            "section": region.name if several else "",
+            "column": region.column if several else "",
+            "ids": region.ids,
+            "to_spatial": _product(_inverse(region.to_world), to_global(region.element)),
+        }
+    return found
+
+
+def _tell_sections(adata: AnnData, regions: list[_Region]) -> None:
+    """Tell regions apart that lie over each other: cells of two are no neighbours."""
+    from napari_cellama.core.resolve import guess_library_key
+
+    if len(regions) < 2 or guess_library_key(adata.obs, adata.uns) or _SECTION in adata.obs:
+        return
+    xy = np.asarray(adata.obsm["spatial"], float)[:, :2]
+    boxes = [
+        (np.nanmin(xy[region.cells], axis=0), np.nanmax(xy[region.cells], axis=0))
+        for region in regions
+        if np.isfinite(xy[region.cells]).all(axis=1).any()
+    ]
+    for number, (low, high) in enumerate(boxes):
+        for other_low, other_high in boxes[:number]:
+            common = np.minimum(high, other_high) - np.maximum(low, other_low)
+            least = min(np.prod(high - low), np.prod(other_high - other_low))
+            if (common > 0).all() and np.prod(common) > _OVERLAP * least:
+                adata.obs[_SECTION] = pd.Categorical(adata.obs[regions[0].column].astype(str))
+                return
 
 
 def _element(folder: Path, name: str) -> Any | None:
@@ -119,29 +203,23 @@ def _element(folder: Path, name: str) -> Any | None:
     return None
 
 
-def _frame(adata: AnnData, folder: Path, element: Any, ids: str) -> np.ndarray:
-    """Return (2, 3): what takes the cells' coordinates to "global"; gives them some if need be."""
+def _frame(
+    given: np.ndarray | None, folder: Path, element: Any, ids: pd.Series
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return (2, 3): what takes cells' coordinates to "global"; and these, where they are new."""
     to_world = to_global(element)
-    given = adata.obsm.get("spatial")
-    given = None if given is None else np.asarray(given, float)[:, :2]
     shapes = hasattr(element, "geometry")
     if given is not None and not shapes:
-        found = _frame_of_labels(folder, element, given, adata.obs[ids].to_numpy())
+        found = _frame_of_labels(folder, element, given, ids.to_numpy())
         if found is not None:
-            return found
-    middles = (
-        _middles(element, texts(adata.obs[ids]))
-        if shapes
-        else _label_middles(element, adata.obs[ids].to_numpy())
-    )
+            return found, None
+    middles = _middles(element, texts(ids)) if shapes else _label_middles(element, ids.to_numpy())
     in_world = middles @ to_world[:, :2].T + to_world[:, 2]
     if given is not None:
         for own, frame in ((middles, to_world), (in_world, np.eye(2, 3))):
             if _are_same(given, own):
-                return frame
-        adata.obsm["spatial_table"] = adata.obsm["spatial"]
-    adata.obsm["spatial"] = in_world
-    return np.eye(2, 3)
+                return frame, None
+    return np.eye(2, 3), in_world
 
 
 def _frame_of_labels(
@@ -201,27 +279,61 @@ def _label_middles(element: Any, ids: np.ndarray) -> np.ndarray:
     """Return (n, 2): the middles of the cells' labels, by spatialdata, which reads them lazily."""
     from spatialdata import get_centroids
 
-    found = get_centroids(element).compute()
+    found = get_centroids(element, coordinate_system=system_of(element)).compute()
     return found.reindex(ids)[["x", "y"]].to_numpy(float)
 
 
-def _images(folder: Path, to_world: np.ndarray) -> dict[str, dict[str, Any]]:
-    """Return where the store's images lie in the cells' coordinates."""
+def _images(adata: AnnData, folder: Path, regions: list[_Region]) -> dict[str, dict[str, Any]]:
+    """Return where the store's images lie in the coordinates of the cells that they show."""
+    from napari_cellama.core.resolve import guess_library_key
     from napari_cellama.io.images import open_images
 
-    names = folder / "images"
-    names = {child.name for child in names.iterdir()} if names.is_dir() else set()
-    found = open_images(folder) if names else []
-    return {
-        image.name: {
+    inside = folder / "images"
+    names = {child.name for child in inside.iterdir()} if inside.is_dir() else set()
+    opened = [image for image in open_images(folder) if image.name in names] if names else []
+    systems = _systems(folder) if len(regions) > 1 and opened else {}
+    key = guess_library_key(adata.obs, adata.uns)
+    found = {}
+    for image in opened:
+        region = _shown(adata, image, regions, systems)
+        shown = region or (regions[0] if regions else None)
+        to_world = np.eye(2, 3) if shown is None else shown.to_world
+        of = {str(value) for value in adata.obs[key].iloc[region.cells]} if key and region else ()
+        found[image.name] = {
             "path": str(folder.resolve()),
-            "section": "",
+            "section": next(iter(of)) if len(of) == 1 and len(regions) > 1 else "",
             "to_pixels": _product(image.to_pixels, to_world),
             "residuals": np.empty(0),
         }
-        for image in found
-        if image.name in names
-    }
+    return found
+
+
+def _shown(
+    adata: AnnData, image: SectionImage, regions: list[_Region], systems: dict[str, str]
+) -> _Region | None:
+    """Return the one region that an image shows: by its coordinates, and the cells on it."""
+    from napari_cellama.core.spatial_images import FITS, share_inside
+
+    same = [r for r in regions if systems.get(image.name) == system_of(r.element)] or regions
+    if len(same) < 2:
+        return same[0] if same else None
+    xy = np.asarray(adata.obsm["spatial"], float)[:, :2]
+    fitting = []
+    for region in same:
+        placed = replace(image, to_pixels=_product(image.to_pixels, region.to_world))
+        if share_inside(placed, xy[region.cells]) >= FITS:
+            fitting.append(region)
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _systems(folder: Path) -> dict[str, str]:
+    """Return the coordinates that each of a store's images is placed in."""
+    import spatialdata
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        images = spatialdata.read_zarr(folder, selection=("images",)).images
+    return {str(name): system_of(element) for name, element in images.items()}
 
 
 def _product(second: np.ndarray, first: np.ndarray) -> np.ndarray:

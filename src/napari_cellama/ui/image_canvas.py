@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.notifications import show_warning
 
+from napari_cellama.ui.image_tiles import draw_overview, slot_of, tiles_of
 from napari_cellama.ui.images import IMAGE, image_layers, world_of
 from napari_cellama.ui.layers import napari_unit
 
@@ -50,6 +52,7 @@ class ImageLayers:
         session.imaging.placed.connect(self._on_placed)
         session.imaging.warned.connect(show_warning)
         session.tissues_changed.connect(self._forget_closed)
+        viewer.layers.events.removed.connect(self._on_removed)
         layers.images = self
 
     def _on_changed(self, tissue: Tissue | None = None) -> None:
@@ -119,6 +122,7 @@ class ImageLayers:
                     channels=wanted,
                     limits=limits,
                     tag=(tissue.id, attached.name),
+                    deep=True,
                 ),
                 first=not tags & set(here),
             )
@@ -138,7 +142,16 @@ class ImageLayers:
             cells = (self._layers.layer_of(tissue), self._layers.outlines.layer_of(tissue))
             lowest = min(viewer.layers.index(one) for one in cells if one in viewer.layers)
             viewer.layers.insert(lowest, layer)
+            if (tiles := tiles_of(layer)) is not None:
+                tiles.drawn.connect(partial(_refresh, weakref.ref(layer)))
+                draw_overview(self._session, layer, tiles)
         viewer.layers.selection.active = active
+
+    def _on_removed(self, event: Any) -> None:
+        """Read no more of an image whose layer is gone."""
+        if (tiles := tiles_of(event.value)) is not None:
+            tiles.close()
+            self._session.jobs.cancel(slot_of(event.value))
 
     def _forget_closed(self) -> None:
         """Take away the images of tissues that were closed."""
@@ -184,6 +197,12 @@ class ImageLayers:
         on_image = np.linalg.solve(linear, (pixels - shift).T).T[:, ::-1] + offset
         on_cells = attached.positions[:, ::-1] + offset
         return _as_places(on_image), _as_places(on_cells)
+
+
+def _refresh(layer: weakref.ref[Layer]) -> None:
+    """Show what was drawn of a layer, unless it is gone."""
+    if (there := layer()) is not None:
+        there.refresh(thumbnail=False, extent=False, highlight=False)
 
 
 def _as_places(yx: np.ndarray) -> tuple[Place, ...]:

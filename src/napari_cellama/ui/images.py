@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from napari.utils.notifications import show_warning
 
 from napari_cellama.core import spatial_images
 from napari_cellama.core.crops import viewing
+from napari_cellama.core.overview import Overview, needs_overview
 from napari_cellama.core.section_image import SectionImage, brightest
 
 if TYPE_CHECKING:
@@ -136,6 +138,7 @@ def image_layers(
     channels: tuple[str, ...] | None = None,
     limits: Limits | None = None,
     tag: Any = None,
+    deep: bool = False,
 ) -> Iterator[LayerData]:
     """Yield an image's layers, one a channel: one of 40 channels does not get 40 of them.
 
@@ -157,20 +160,27 @@ def image_layers(
         The channels' contrast; by default it is judged by the coarsest level.
     tag
         What the layers keep to be known by.
+    deep
+        Give an image whose coarsest level is large further ones, drawn as they are looked at;
+        :mod:`~.image_tiles` draws what they stand on.
     """
     channels = channels_at_first(image) if channels is None else channels
     limits = limits_of(image, channels) if limits is None else limits
-    image = replace(image, levels=tuple(_guarded(image)))
+    deep = deep and needs_overview(image)
+    stored, image = image, replace(image, levels=tuple(_guarded(image)))
     shared = {
         "affine": world_of(image, offset),
         "units": unit,
-        "multiscale": len(image.levels) > 1,
+        "multiscale": deep or len(image.levels) > 1,
         "rgb": image.rgb,
         "visible": visible,
     }
     if image.rgb:
         metadata = {} if tag is None else {IMAGE: (*tag, "")}
-        yield _levels(_colored(image)), {**shared, "name": name, "metadata": metadata}, "image"
+        levels = _colored(image)
+        if deep:
+            levels = [*levels[:-1], *_deep(stored, tuple(range(image.n_channels)))]
+        yield _levels(levels), {**shared, "name": name, "metadata": metadata}, "image"
         return
     numbers = [number for number, own in enumerate(image.channels) if own in channels]
     for number in numbers:
@@ -187,6 +197,8 @@ def image_layers(
         if image.colors[number]:
             attributes["colormap"] = _ramp(image.colors[number])
         levels = [_channel(level, image.axes, number) for level in image.levels]
+        if deep:
+            levels = [*levels[:-1], *_deep(stored, (number,))]
         yield _levels(levels), attributes, "image"
 
 
@@ -249,19 +261,38 @@ def _channel(level: Any, axes: str, number: int) -> Any:
     return level[number] if axes == "cyx" else level[..., number]
 
 
+def _deep(image: SectionImage, channels: tuple[int, ...]) -> list[Any]:
+    """Return an image's coarsest level, and further ones below it, to be drawn as they are seen."""
+    from napari_cellama.ui.image_tiles import ImageTiles
+
+    factor = _to_bytes(image) if image.rgb else None
+    if factor is None:
+        overview = Overview(image, channels)
+    else:
+        overview = Overview(image, channels, partial(_as_bytes, factor=factor), np.dtype(np.uint8))
+    return ImageTiles(overview, image.name, rgb=image.rgb).levels
+
+
 def _colored(image: SectionImage) -> list[Any]:
     """Return the levels as napari shows colours: as bytes, or as numbers up to 1."""
     levels = [level if image.axes == "yxc" else level.transpose(1, 2, 0) for level in image.levels]
+    factor = _to_bytes(image)
+    return levels if factor is None else [_as_bytes(level, factor) for level in levels]
+
+
+def _to_bytes(image: SectionImage) -> float | None:
+    """Return what makes bytes of an image's colours; ``None`` where they can be shown as are."""
     if image.dtype == np.uint8:
-        return levels
-    part = slice(0, _SAMPLE)
-    sample = image.read(part, part, len(levels) - 1, (0, 1, 2))
-    largest = float(np.nanmax(sample, initial=0))
+        return None
+    part, level = slice(0, _SAMPLE), len(image.levels) - 1
+    largest = float(np.nanmax(image.read(part, part, level, (0, 1, 2)), initial=0))
     # Bytes are kept in larger types at times.
     full = 255.0 if 1 < largest <= 255 else brightest(image.dtype, largest)
-    if full == 1.0 and image.dtype.kind == "f":
-        return levels
-    return [(level * (255 / full)).clip(0, 255).astype(np.uint8) for level in levels]
+    return None if full == 1.0 and image.dtype.kind == "f" else 255 / full
+
+
+def _as_bytes(pixels: Any, factor: float) -> Any:
+    return (pixels * factor).clip(0, 255).astype(np.uint8)
 
 
 def _ramp(color: str) -> Any:

@@ -280,6 +280,8 @@ def write_colors(
     colors = layer.face_color
     if layer.face_color_mode == "direct" and colors.flags.writeable:
         shading.rgba(selection, hidden, out=colors)
+        if layer.face_color is colors and not layer.visible:
+            return  # cells are drawn as outlines; napari uploads the colours when it shows points
         if layer.face_color is colors:
             layer.events.face_color()
             layer.refresh(data_displayed=False, highlight=False, extent=False)  # the thumbnail

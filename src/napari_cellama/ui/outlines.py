@@ -102,9 +102,12 @@ class OutlineLayers:
             draw_outlines(self._session, tissue, layers.placement_of(tissue), self._take)
             return  # dots are shown until then
         if drawn is not None:
-            drawn.layer.visible = outlined
+            self._color(drawn)
+            if outlined and drawn.layer.visible:
+                drawn.layer.refresh(extent=False, highlight=False)
+            else:
+                drawn.layer.visible = outlined  # which shows the colours of now
             points.visible = not outlined
-            self.paint(tissue)
 
     def _take(self, tissue: Tissue, raster: BoundaryRaster) -> None:
         """Show outlines that were drawn, between the images and the points."""
@@ -129,13 +132,14 @@ class OutlineLayers:
             interpolation2d="linear",
             visible=False,
         )
-        drawn = self._drawn[tissue.id] = _Drawn(tissue, layer, tiles)
+        self._drawn[tissue.id] = _Drawn(tissue, layer, tiles)
         weak = weakref.ref(layer)
         tiles.drawn.connect(lambda: _refresh(weak()))
+        # A new layer makes napari upload all that is in sight once more.
+        points.visible = tissue.shape == "dots"
         active = viewer.layers.selection.active
         viewer.layers.insert(viewer.layers.index(points), layer)
         viewer.layers.selection.active = active
-        self._color(drawn)
         self._on_shape(tissue)
 
     def _on_removed(self, event: Any) -> None:
@@ -236,6 +240,9 @@ def draw_outlines(session: Session, tissue: Tissue, placement: Placement, take: 
     positions = np.asarray(tissue.snapshot.obsm["spatial"], float)[:, :2]
 
     def events(token: CancelToken) -> Iterator[Any]:
+        # napari's first image imports it, a third of a second in the window's thread.
+        import scipy.ndimage  # noqa: F401
+
         from napari_cellama.core.boundary_raster import BoundaryRaster
 
         raster = BoundaryRaster(placed(boundaries, positions, placement))
