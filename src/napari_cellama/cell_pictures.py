@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_cellama.core.crops import Viewing, crops, placed, viewing
+from napari_cellama.core.crops import Viewing, begin_crop, grey, placed, viewing
 from napari_cellama.core.image_qc import window_radius
 from napari_cellama.core.qc import spot_size
 from napari_cellama.core.resolve import guess_library_key
 from napari_cellama.core.spatial_images import image_to_judge
+from napari_cellama.core.stored import Pending, in_turn
 from napari_cellama.core.tissue import obs_feature, positions
 from napari_cellama.io.attached import all_images
 
@@ -107,13 +108,13 @@ class CellPictures:
         several = [i.channels for i in self.images.values() if not i.rgb and i.n_channels > 1]
         return tuple(dict.fromkeys(name for names in several for name in names))
 
-    def cut(self, cells: Sequence[int], look: PictureLook, size: int) -> Iterator[np.ndarray]:
+    def cut(self, cells: Iterable[int], look: PictureLook, size: int) -> Iterator[np.ndarray]:
         """Cut the pictures of some cells, in their order.
 
         Parameters
         ----------
         cells
-            Rows of the data.
+            Rows of the data; asked for a few pictures ahead.
         look
             What is seen.
         size
@@ -129,16 +130,15 @@ class CellPictures:
         UserError
             When the pixels cannot be read.
         """
-        cells, width = np.asarray(cells, np.int64), look.n_windows * self.window
-        own = self._section[cells]
-        running = {
-            code: crops(view, self._xy[cells[own == code]], width, size)
-            for code in np.unique(own)
-            if (view := self._view(code, look.channels)) is not None
-        }
-        for code in own:
-            empty = np.full((size, size, 3), 128, np.uint8)
-            yield next(running[code]) if code in running else empty
+        width = look.n_windows * self.window
+
+        def begun(cell: int) -> Pending:
+            view = self._view(int(self._section[cell]), look.channels)
+            if view is None:
+                return Pending(lambda: grey(size))
+            return begin_crop(view, self._xy[cell], width, size)
+
+        yield from in_turn(map(begun, cells))
 
     def marks(self, cell: int, look: PictureLook, size: int) -> Marks | None:
         """Return what is drawn over a cell's picture; ``None`` where there is no image."""

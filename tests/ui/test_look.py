@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import tifffile
@@ -18,6 +20,7 @@ from napari_cellama.ui.judging import by_hand
 from napari_cellama.ui.layers import show
 from napari_cellama.ui.quality import SLOT
 from napari_cellama.ui.tissue import Tissue
+from napari_cellama.ui.widgets.gallery import SIDE
 from napari_cellama.ui.widgets.qc import QCDock
 
 LEFT = Qt.MouseButton.LeftButton
@@ -90,7 +93,7 @@ def open_dock(viewer, qtbot):
     yield open_it
     qtbot.wait(300)  # whoever waits before asking has then asked
     for session in opened:
-        for slot in ("crop", "gallery", "hover", "channels"):
+        for slot in ("crop", "gallery", "hover", "channels", "sentence"):
             qtbot.waitUntil(lambda s=session, j=slot: s.jobs.current(j) is None, timeout=PATIENCE)
 
 
@@ -107,7 +110,8 @@ def next_picture(qtbot, dock, before):
         lambda: not label.pixmap().isNull() and label.pixmap().cacheKey() != before,
         timeout=PATIENCE,
     )
-    qtbot.waitUntil(lambda: dock._session.jobs.current("crop") is None, timeout=PATIENCE)
+    for slot in ("crop", "sentence"):
+        qtbot.waitUntil(lambda s=slot: dock._session.jobs.current(s) is None, timeout=PATIENCE)
     return pixels_of(label.pixmap())
 
 
@@ -182,7 +186,8 @@ def test_without_an_image_nothing_pops_up_and_the_dock_says_why(
     session.pick_cell(CELL)
     text = dock.look.view.text
     qtbot.waitUntil(lambda: "There is no image" in text.text(), timeout=PATIENCE)
-    assert "Top genes are" in dock.look.view.sentence.text()
+    sentence = dock.look.view.sentence
+    qtbot.waitUntil(lambda: "Top genes are" in sentence.text(), timeout=PATIENCE)
 
 
 def test_a_closed_dock_lets_go_of_the_mouse(viewer, stained, open_dock, qtbot):
@@ -347,6 +352,48 @@ def test_a_gallery_of_a_cluster_is_judged_by_keys(viewer, stained, open_dock, qt
     assert by_hand(tissue) == {}
     assert look.whom.findText("Flag: two cells (1)") == -1
     assert look.whom.currentText() == "All cells"
+
+
+def test_what_is_in_sight_is_cut_first_and_a_sentence_gives_way(stained, open_dock, qtbot):
+    dock, _ = open_dock(stained)
+    look, going, asked = dock.look, threading.Semaphore(12), []
+    cut = dock.album.cut
+
+    def one_by_one(tissue, side, ratio):
+        if side != SIDE:
+            return cut(tissue, side, ratio)
+
+        def slowly(cells):
+            def noted():
+                for cell in cells:
+                    going.acquire(timeout=PATIENCE / 1000)
+                    asked.append(cell)
+                    yield cell
+
+            return cut(tissue, side, ratio)(noted())
+
+        return slowly
+
+    dock.scroll.ensureWidgetVisible(look.show_button)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dock.album, "cut", one_by_one)
+        qtbot.mouseClick(look.show_button, LEFT)
+    crops, bar = look.gallery.crops, look.gallery.verticalScrollBar()
+    qtbot.waitUntil(lambda: len(asked) == 12, timeout=PATIENCE)
+    assert asked == crops.cells[:12].tolist()
+    qtbot.waitUntil(lambda: not look.view.picture.pixmap().isNull(), timeout=PATIENCE)
+    bar.setValue(bar.maximum())
+    first = look.gallery.indexAt(QPoint(6, 6)).row()
+    assert first > 40
+    QTest.qWait(200)
+    assert look.view.sentence.text() == ""  # it may take long, and the gallery is wanted first
+    going.release(1000)
+    qtbot.waitUntil(lambda: len(crops.pictures) == 120, timeout=PATIENCE)
+    # One cell was taken before the bar was moved, and waited.
+    rows = [crops.cells.tolist().index(cell) for cell in asked]
+    assert rows[13 : 133 - first] == list(range(first, 120))
+    assert sorted(rows) == list(range(120))
+    qtbot.waitUntil(lambda: "Top gene" in look.view.sentence.text(), timeout=PATIENCE)
 
 
 def test_a_gallery_comes_in_the_order_of_a_metric(stained, open_dock, qtbot):

@@ -15,8 +15,9 @@ from xml.etree import ElementTree
 import numpy as np
 
 from napari_cellama.core.section_image import Axes, SectionImage
-from napari_cellama.core.stored import Stored
+from napari_cellama.core.stored import Decode, Stored
 from napari_cellama.errors import UserError
+from napari_cellama.io.tiff_tiles import tiles_of
 
 #: Threads that decode a TIFF's chunks beside each other; by default there is one.
 _WORKERS = 4
@@ -150,7 +151,7 @@ def _open_tiff(path: Path, name: str) -> SectionImage:
             try:
                 array = _array_of(level.aszarr(maxworkers=_WORKERS))
                 levels.append(da.from_zarr(array))
-                arrays.append(array)
+                arrays.append((array, tiles_of(path, level, array)))
             except Exception as error:
                 if number == 0:
                     raise
@@ -158,7 +159,7 @@ def _open_tiff(path: Path, name: str) -> SectionImage:
         samples = "S" in series.axes
         tags = file.pages[0].tags
         resolution = None if described else _tiff_pixel(tags)
-    stored = [_stored(array, series.axes) for array in arrays]
+    stored = [_stored(array, series.axes, decode) for array, decode in arrays]
     levels = [_planes(level, series.axes) for level in levels]
     axes: Axes = "yxc" if samples else ("cyx" if levels[0].ndim == 3 else "yx")
     levels, stored, said = _same_extent(levels, stored, axes, name)
@@ -198,7 +199,7 @@ def _planes(level: Any, axes: str) -> Any:
     return level.transpose(1, 2, 0) if letters[0] == "c" and "S" in axes else level
 
 
-def _stored(array: Any, axes: str) -> Stored:
+def _stored(array: Any, axes: str, decode: Decode | None = None) -> Stored:
     """Return an array as it lies on disk, the first of all that is no channel, row or column.
 
     Of a stack the middle plane is taken.
@@ -212,7 +213,7 @@ def _stored(array: Any, axes: str) -> Stored:
             index.append("c" if at == chosen else letter.lower())
         else:
             index.append(array.shape[at] // 2 if letter == "Z" else 0)
-    return Stored(array, tuple(index))
+    return Stored(array, tuple(index), decode)
 
 
 def _tiff_pixel(tags: Any) -> tuple[float, float] | None:

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cellama.ui.widgets.cell_text import about
+from napari_cellama.ui.widgets.gallery import SLOT as GALLERY
 from napari_cellama.ui.widgets.inquiry import Inquiry
 from napari_cellama.ui.workers import Failed
 
@@ -54,6 +55,8 @@ class CellView(QWidget):
         self._album = album
         self._shown: tuple[Tissue, int] | None = None
         self._portrait = Inquiry(session.jobs, "crop", self._on_portrait, self)
+        # The first one may need the types of all cells.
+        self._sentence = Inquiry(session.jobs, "sentence", self._on_sentence, self, GALLERY)
         self._channels = Inquiry(session.jobs, "channels", self._on_channels, self)
         self.picture, self.text, self.sentence = (QLabel(self) for _ in range(3))
         self.width_box = QComboBox(self)
@@ -116,6 +119,7 @@ class CellView(QWidget):
         if tissue is None or cell is None:
             self._shown = None
             self._portrait.drop()
+            self._sentence.drop()
             self.picture.clear()
             self.picture.hide()
             self.say(_HELP)
@@ -127,6 +131,8 @@ class CellView(QWidget):
         self._shown = (tissue, cell)
         self.text.setText(about(tissue, cell))
         self._portrait.ask(self._album.portrait(tissue, cell, SIDE, self.devicePixelRatioF()))
+        write = self._album.sentence(tissue, cell)
+        self._sentence.ask(lambda token: (cell, write(token)))
 
     def say(self, text: str) -> None:
         """Show a text instead of a cell."""
@@ -146,8 +152,13 @@ class CellView(QWidget):
         if answer.picture is None:
             why = answer.why_not or _NO_IMAGE
             self.text.setText(f"{about(*self._shown)}\n{why}")
-        self.sentence.setText(answer.sentence.replace(",", ",\u200b").replace("_", "_\u200b"))
-        self.sentence.setVisible(bool(answer.sentence))
+
+    def _on_sentence(self, answer: Any) -> None:
+        if isinstance(answer, Failed) or self._shown is None or answer[0] != self._shown[1]:
+            return
+        text = answer[1]
+        self.sentence.setText(text.replace(",", ",\u200b").replace("_", "_\u200b"))
+        self.sentence.setVisible(bool(text))
 
     def _on_channels(self, answer: Any) -> None:
         if not isinstance(answer, Failed):  # the picture says why an image cannot be read
