@@ -88,6 +88,8 @@ class CellPictures:
         Half the width of the windows around cells, in the coordinates' unit.
     boundaries
         The cells' outlines, where there are any.
+    offered
+        The names of all images that pictures could be cut from.
     """
 
     def __init__(
@@ -96,8 +98,10 @@ class CellPictures:
         images: Mapping[str, SectionImage],
         window: float,
         boundaries: Boundaries | None = None,
+        offered: tuple[str, ...] = (),
     ) -> None:
         self.images, self.window, self._boundaries = images, window, boundaries
+        self.offered = offered
         self._xy = positions(adata)[:, :2]
         self._section, self._names = _sections(adata)
         self._views: dict[tuple[str, tuple[str, ...] | None], Viewing | None] = {}
@@ -190,9 +194,12 @@ class CellPictures:
 
 
 def open_pictures(
-    adata: AnnData, result: QCResult | None = None, boundaries: Boundaries | None = None
+    adata: AnnData,
+    result: QCResult | None = None,
+    boundaries: Boundaries | None = None,
+    image: str = "",
 ) -> CellPictures | None:
-    """Open the images that cells are cut from: those that were judged, if any were.
+    """Open the images that cells are cut from: by default those that were judged, if any were.
 
     Parameters
     ----------
@@ -202,6 +209,8 @@ def open_pictures(
         What quality control found, if it has been run.
     boundaries
         The cells' outlines, where there are any.
+    image
+        The image's name, in the sections that have one of that name.
 
     Returns
     -------
@@ -217,17 +226,19 @@ def open_pictures(
         own = libraries.get(name)
         if own is None and len(names) == 1:
             own = [image for images in libraries.values() for image in images]
-        judged = [image for image in own or () if wanted and image.name in wanted]
-        image = judged[0] if judged else image_to_judge(own or [], xy[section == code])
-        if image is not None:
-            chosen[name] = image
+        named = [one for one in own or () if image and one.name == image]
+        judged = named or [one for one in own or () if wanted and one.name in wanted]
+        found = judged[0] if judged else image_to_judge(own or [], xy[section == code])
+        if found is not None:
+            chosen[name] = found
     if not chosen:
         return None
     window = float("nan") if result is None else result.window
     if not window > 0:
         first = next(iter(chosen))
         window, _ = window_radius(xy[section == names.index(first)], spot_size(adata, first))
-    return CellPictures(adata, chosen, window, boundaries)
+    offered = tuple(dict.fromkeys(one.name for group in libraries.values() for one in group))
+    return CellPictures(adata, chosen, window, boundaries, offered)
 
 
 def crops_of(adata: AnnData, result: QCResult) -> Callable[[int], np.ndarray] | None:

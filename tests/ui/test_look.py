@@ -12,6 +12,8 @@ from qtpy.QtCore import QEvent, QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
+import napari_cellama as nc
+from napari_cellama.core.image_choices import ImageChoices, read_choices
 from napari_cellama.core.labels import LabelSet
 from napari_cellama.io.attached import attach_image
 from napari_cellama.ui.attach import layers_of, session_of
@@ -284,6 +286,7 @@ def test_channels_are_chosen_by_name(shining, open_dock, qtbot):
         assert menu.isVisible()  # for the next tick
     menu.close()
     assert button.chosen() == ("CD3", "A & B")
+    assert session.active.history.undo_name == "Show CD3, A & B in pictures"
 
     def is_red():
         red, _, blue = pixels_of(view.picture.pixmap())[middle, middle].tolist()
@@ -292,6 +295,53 @@ def test_channels_are_chosen_by_name(shining, open_dock, qtbot):
     next_picture(qtbot, dock, before)
     qtbot.waitUntil(is_red, timeout=PATIENCE)
     assert "A && B" in button.text()
+    kept = ImageChoices(cut_channels=("CD3", "A & B"))
+    assert session.active.choices == kept
+    assert read_choices(session.active.assemble()) == kept
+    session.undo()
+    assert button.chosen() == ("CD3",)
+
+
+def test_the_image_of_the_pictures_is_chosen_undone_and_kept(
+    viewer, stained, open_dock, qtbot, tmp_path
+):
+    green = np.zeros_like(stained.uns["spatial"]["lib"]["images"]["hires"]) + np.uint8([0, 200, 0])
+    entry = stained.uns["spatial"]["lib"]
+    entry["images"]["green"] = green
+    entry["scalefactors"]["tissue_green_scalef"] = float(ZOOM)
+    dock, session = open_dock(stained)
+    view = dock.look.view
+    view.marked.setChecked(False)
+    box = view.image_box
+    qtbot.waitUntil(box.isVisible, timeout=PATIENCE)
+    texts = [box.itemData(i, Qt.ItemDataRole.ToolTipRole) for i in range(box.count())]
+    assert texts[0].startswith("Pictures from the image")
+    assert set(texts[1:]) == {"Pictures from hires", "Pictures from green"}
+
+    def choose(name):
+        before = view.picture.pixmap().cacheKey()
+        box.setCurrentIndex(box.findData(name))
+        box.activated.emit(box.currentIndex())  # as the list does when it is clicked
+        return next_picture(qtbot, dock, before)
+
+    def is_green(picture):
+        at = len(picture) // 2  # as near as a screen of 16 bits comes
+        return bool((np.abs(picture[at, at].astype(int) - (0, 200, 0)) < 12).all())
+
+    pictured(qtbot, dock, session, CELL)
+    assert is_green(choose("green"))
+    assert session.active.history.undo_name == "Pictures from green"
+    assert not is_green(choose("hires"))
+    before = view.picture.pixmap().cacheKey()
+    session.undo()
+    assert is_green(next_picture(qtbot, dock, before))
+    path = tmp_path / "kept.h5ad"
+    session.save(path)
+    qtbot.waitUntil(lambda: session.jobs.current("save") is None, timeout=PATIENCE)
+    show(viewer, Tissue.from_adata(nc.read(path), "again"))
+    assert session.active.name == "again"
+    qtbot.waitUntil(lambda: box.currentData() == "green", timeout=PATIENCE)
+    assert is_green(pictured(qtbot, dock, session, CELL))
 
 
 def test_an_image_in_colours_has_no_channels_to_choose(stained, open_dock):

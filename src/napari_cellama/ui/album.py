@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
@@ -80,25 +80,27 @@ class Album:
         """Return what opens a tissue's images; call it in a job."""
         uns, quality = tissue.snapshot.uns, tissue.quality
         attached = uns.get("cellama", {}).get("images")
-        key = (tissue.snapshot, quality, uns.get("spatial"), attached, tissue.boundaries)
+        boundaries, image = tissue.boundaries, tissue.choices.cut_from
+        key = (tissue.snapshot, quality, uns.get("spatial"), attached, boundaries, image)
         known = self._opened
         if known is None or any(a is not b for a, b in zip(known[0], key, strict=True)):
-            self._opened = known = (key, _Opened(tissue.snapshot, quality, key[-1]))
+            self._opened = known = (key, _Opened(tissue.snapshot, quality, boundaries, image))
         return known[1]
 
-    def channels(self, tissue: Tissue) -> Callable[[], tuple[str, ...]]:
-        """Return what says, in a job, which channels of a tissue's image one can choose."""
+    def choices(self, tissue: Tissue) -> Callable[[], tuple[tuple[str, ...], tuple[str, ...]]]:
+        """Return what says, in a job, which images and channels of them one can choose."""
         opened = self.opened(tissue)
 
-        def ask() -> tuple[str, ...]:
+        def ask() -> tuple[tuple[str, ...], tuple[str, ...]]:
             pictures = opened()
-            return () if pictures is None else pictures.channels
+            return ((), ()) if pictures is None else (pictures.offered, pictures.channels)
 
         return ask
 
     def cut(self, tissue: Tissue, side: int, ratio: float) -> Cut:
         """Return what cuts pictures of a tissue's cells in a job, ``side`` screen pixels wide."""
-        opened, look = self.opened(tissue), self._look
+        look = replace(self._look, channels=tissue.choices.cut_channels or None)
+        opened = self.opened(tissue)
         return lambda cells: _cut(opened, cells, look, side, ratio)
 
     def portrait(
