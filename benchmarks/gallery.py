@@ -3,9 +3,11 @@
     xvfb-run python benchmarks/gallery.py [--side 20000]
 
 The real window with the QC dock, over two pyramids on disk (a two-channel OME-TIFF, zlib, tiles of
-512; a coloured one, JPEG, tiles of 256) and a coloured image in memory. Show is clicked, and the
-gallery is scrolled to its end and back with the wheel while the pictures are cut. Beside it, in
-the same run, the old way: each crop by the task graph of each of its channels.
+512; a coloured one, JPEG, tiles of 256) and a coloured image in memory. Show is clicked, and it is
+timed when the rows in sight are there, and when all are; then the same at the gallery's end, where
+somebody drags the bar at once; then it is scrolled to its end and back with the wheel while the
+pictures are cut. Beside it, in the same run, the old way: each crop by the task graph of each of
+its channels. Ends with what holds; the exit code is 1 where something does not.
 
 A busy machine makes everything late. So an idle process ticks beside the window, and a gap is held
 against the window only as far as it is longer than what that process had to wait meanwhile.
@@ -18,16 +20,19 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from event_loop import IdleProcess
+from rates import judge
 
 N_CELLS, N_OBS = 200, 5_000
+#: The issue's words: all are there within so many seconds, and nothing blocks for longer.
+LIMIT_S, BLOCK_S = 1.0, 0.1
 #: How many pixels of the image a picture is wide.
 WIDTH = 120
 KINDS = ("two channels on disk", "colours on disk", "colours in memory")
@@ -146,11 +151,29 @@ def _wheel(gallery: Any, notches: int) -> None:
     QApplication.sendEvent(view, event)
 
 
-def in_window(adata: Any) -> Iterator[float]:
-    """Yield seconds until the first picture, until all, the longest block, and that of scrolling.
+def _cut_in_sight(gallery: Any) -> bool:
+    """Whether every cell that can be seen has its picture."""
+    model, sight = gallery.crops, gallery.viewport().rect()
+    places = (gallery.visualRect(model.index(row)) for row in range(model.rowCount()))
+    rows = [row for row, place in enumerate(places) if place.intersects(sight)]
+    return bool(rows) and all(int(model.cells[row]) in model.pictures for row in rows)
 
-    All pictures are waited for without scrolling first, which would put those in sight first;
-    then they are cut anew while the wheel turns.
+
+class Seen(NamedTuple):
+    """What was timed in a window, in seconds."""
+
+    sight: float
+    whole: float
+    block: float
+    end: float
+    scrolled: float
+
+
+def in_window(adata: Any) -> Seen:
+    """Return seconds until what is in sight is cut, until all is, and the longest block meanwhile.
+
+    Then, at the end to which the bar is dragged, until what is in sight there is cut; and the
+    longest block while the wheel turns. Each time all pictures are cut anew.
     """
     import napari
     from qtpy.QtTest import QTest
@@ -176,11 +199,19 @@ def in_window(adata: Any) -> Iterator[float]:
     crops, bar = dock.look.gallery.crops, dock.look.gallery.verticalScrollBar()
     beats, start = Beats(), time.perf_counter()
     QTest.mouseClick(dock.look.show_button, _left())
-    _process(lambda: bool(crops.pictures))
-    yield time.perf_counter() - start
+    _process(lambda: _cut_in_sight(dock.look.gallery))
+    sight = time.perf_counter() - start
     _process(lambda: len(crops.pictures) == N_CELLS)
-    yield time.perf_counter() - start
-    yield beats.longest()
+    whole, block = time.perf_counter() - start, beats.longest()
+    _forget_tiles(album, session)
+    dock.look.show_gallery()
+    _process(lambda: bool(crops.pictures))  # it is laid out, and cutting
+    start = time.perf_counter()
+    bar.setValue(bar.maximum())
+    _process(lambda: _cut_in_sight(dock.look.gallery))
+    end = time.perf_counter() - start
+    _process(lambda: len(crops.pictures) == N_CELLS)
+    _forget_tiles(album, session)
     dock.look.show_gallery()
     beats, down = Beats(), True
     until = time.perf_counter() + 3
@@ -192,10 +223,17 @@ def in_window(adata: Any) -> Iterator[float]:
         if bar.value() in (bar.minimum(), bar.maximum()):
             down = bar.value() == bar.minimum()
         _process(lambda: False, 0.03)
-    yield beats.longest()
+    seen = Seen(sight, whole, block, end, beats.longest())
     _process(lambda: all(session.jobs.current(slot) is None for slot in ("gallery", "crop")))
     _process(lambda: False, 0.5)
     viewer.close()
+    return seen
+
+
+def _forget_tiles(album: Any, session: Any) -> None:
+    """Let the image decode anew what it keeps for the next crops."""
+    for image in album.opened(session.active)().images.values():
+        image.__dict__.pop("chunks", None)
 
 
 def _left() -> Any:
@@ -227,30 +265,38 @@ def alone(adata: Any) -> tuple[float, float, float]:
     return now, used, time.perf_counter() - start
 
 
-def main() -> None:
-    """Print the times, and their ratio to the old way."""
+def main() -> int:
+    """Print the times, their ratio to the old way, and what holds."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--side", type=int, default=20_000)
     side = parser.parse_args().side
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
     print(f"{N_CELLS} crops of {WIDTH} pixels; on disk {side:,} x {side:,} pixels. Seconds;")
-    print("targets: all 1 s, longest block of the event loop 0.1 s")
+    print("block: the longest that the event loop stood still")
     print(
-        "| image | first | all | block | block while scrolling "
+        "| image | in sight | all | block | in sight at the end | block while scrolling "
         "| no window | processor | old way | times |"
     )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    claims: list[tuple[bool, str]] = []
     with tempfile.TemporaryDirectory() as folder:
         for kind in KINDS:
             adata = make_section(kind, Path(folder), side)
-            first, whole, block, scrolled = in_window(adata)
+            seen = in_window(adata)
             now, used, old = alone(adata)
             print(
-                f"| {kind} | {first:.2f} | {whole:.2f} | {block:.3f} | {scrolled:.3f} "
+                f"| {kind} | {seen.sight:.2f} | {seen.whole:.2f} | {seen.block:.3f} "
+                f"| {seen.end:.2f} | {seen.scrolled:.3f} "
                 f"| {now:.2f} | {used:.2f} | {old:.2f} | {old / now:.1f} |",
                 flush=True,
             )
+            block = max(seen.block, seen.scrolled)
+            claims += [
+                (seen.whole <= LIMIT_S, f"{kind}: all there in {seen.whole:.2f} s (1 s)"),
+                (block <= BLOCK_S, f"{kind}: the event loop stood still {block:.3f} s (0.1 s)"),
+            ]
+    return judge(*claims)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

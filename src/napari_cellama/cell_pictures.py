@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_cellama.core.crops import Viewing, crops, placed, viewing
+from napari_cellama.core.crops import Viewing, begin_crop, grey, placed, viewing
 from napari_cellama.core.image_qc import window_radius
 from napari_cellama.core.qc import spot_size
 from napari_cellama.core.resolve import guess_library_key
 from napari_cellama.core.spatial_images import image_to_judge
+from napari_cellama.core.stored import Pending, in_turn
 from napari_cellama.core.tissue import obs_feature, positions
 from napari_cellama.io.attached import all_images
 
@@ -87,6 +88,8 @@ class CellPictures:
         Half the width of the windows around cells, in the coordinates' unit.
     boundaries
         The cells' outlines, where there are any.
+    offered
+        The names of all images that pictures could be cut from.
     """
 
     def __init__(
@@ -95,8 +98,10 @@ class CellPictures:
         images: Mapping[str, SectionImage],
         window: float,
         boundaries: Boundaries | None = None,
+        offered: tuple[str, ...] = (),
     ) -> None:
         self.images, self.window, self._boundaries = images, window, boundaries
+        self.offered = offered
         self._xy = positions(adata)[:, :2]
         self._section, self._names = _sections(adata)
         self._views: dict[tuple[str, tuple[str, ...] | None], Viewing | None] = {}
@@ -107,13 +112,13 @@ class CellPictures:
         several = [i.channels for i in self.images.values() if not i.rgb and i.n_channels > 1]
         return tuple(dict.fromkeys(name for names in several for name in names))
 
-    def cut(self, cells: Sequence[int], look: PictureLook, size: int) -> Iterator[np.ndarray]:
+    def cut(self, cells: Iterable[int], look: PictureLook, size: int) -> Iterator[np.ndarray]:
         """Cut the pictures of some cells, in their order.
 
         Parameters
         ----------
         cells
-            Rows of the data.
+            Rows of the data; asked for a few pictures ahead.
         look
             What is seen.
         size
@@ -129,16 +134,15 @@ class CellPictures:
         UserError
             When the pixels cannot be read.
         """
-        cells, width = np.asarray(cells, np.int64), look.n_windows * self.window
-        own = self._section[cells]
-        running = {
-            code: crops(view, self._xy[cells[own == code]], width, size)
-            for code in np.unique(own)
-            if (view := self._view(code, look.channels)) is not None
-        }
-        for code in own:
-            empty = np.full((size, size, 3), 128, np.uint8)
-            yield next(running[code]) if code in running else empty
+        width = look.n_windows * self.window
+
+        def begun(cell: int) -> Pending:
+            view = self._view(int(self._section[cell]), look.channels)
+            if view is None:
+                return Pending(lambda: grey(size))
+            return begin_crop(view, self._xy[cell], width, size)
+
+        yield from in_turn(map(begun, cells))
 
     def marks(self, cell: int, look: PictureLook, size: int) -> Marks | None:
         """Return what is drawn over a cell's picture; ``None`` where there is no image."""
@@ -190,9 +194,12 @@ class CellPictures:
 
 
 def open_pictures(
-    adata: AnnData, result: QCResult | None = None, boundaries: Boundaries | None = None
+    adata: AnnData,
+    result: QCResult | None = None,
+    boundaries: Boundaries | None = None,
+    image: str = "",
 ) -> CellPictures | None:
-    """Open the images that cells are cut from: those that were judged, if any were.
+    """Open the images that cells are cut from: by default those that were judged, if any were.
 
     Parameters
     ----------
@@ -202,6 +209,8 @@ def open_pictures(
         What quality control found, if it has been run.
     boundaries
         The cells' outlines, where there are any.
+    image
+        The image's name, in the sections that have one of that name.
 
     Returns
     -------
@@ -217,17 +226,19 @@ def open_pictures(
         own = libraries.get(name)
         if own is None and len(names) == 1:
             own = [image for images in libraries.values() for image in images]
-        judged = [image for image in own or () if wanted and image.name in wanted]
-        image = judged[0] if judged else image_to_judge(own or [], xy[section == code])
-        if image is not None:
-            chosen[name] = image
+        named = [one for one in own or () if image and one.name == image]
+        judged = named or [one for one in own or () if wanted and one.name in wanted]
+        found = judged[0] if judged else image_to_judge(own or [], xy[section == code])
+        if found is not None:
+            chosen[name] = found
     if not chosen:
         return None
     window = float("nan") if result is None else result.window
     if not window > 0:
         first = next(iter(chosen))
         window, _ = window_radius(xy[section == names.index(first)], spot_size(adata, first))
-    return CellPictures(adata, chosen, window, boundaries)
+    offered = tuple(dict.fromkeys(one.name for group in libraries.values() for one in group))
+    return CellPictures(adata, chosen, window, boundaries, offered)
 
 
 def crops_of(adata: AnnData, result: QCResult) -> Callable[[int], np.ndarray] | None:

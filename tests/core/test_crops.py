@@ -12,7 +12,7 @@ import zarr
 from napari_cellama.core import stored as stored_module
 from napari_cellama.core.crops import crop, crops, viewing
 from napari_cellama.core.section_image import SectionImage
-from napari_cellama.core.stored import Chunks, Stored
+from napari_cellama.core.stored import Chunks, Stored, in_turn
 from napari_cellama.errors import UserError
 
 HALF = np.array([[0.5, 0, 10], [0, 0.5, 20]])  # 2 units a pixel, moved
@@ -107,11 +107,20 @@ def test_chunks_that_crops_share_are_read_once(noise, tmp_path):
 def test_memory_is_bounded(noise, tmp_path, monkeypatch):
     monkeypatch.setattr(stored_module, "_KEPT", 6 * 50 * 50 * 2)
     image, counting = on_disk(noise[:2], (1, 50, 50), tmp_path / "a.zarr", "cyx")
-    chunks = Chunks(image.stored)
+    chunks, waiting, most = Chunks(image.stored), [], 0
     windows = [(slice(r, r + 40), slice(c, c + 40)) for c in (5, 60, 99) for r in (0, 100, 50, 0)]
-    for (rows, columns), found in zip(windows, chunks.read(windows, 0, (0, 1)), strict=True):
+
+    def begun():
+        for window in windows:
+            waiting.append(chunks.begin(window, 0, (0, 1)))
+            yield waiting[-1]
+
+    for (rows, columns), found in zip(windows, in_turn(begun()), strict=True):
         np.testing.assert_array_equal(found, noise[:2, rows, columns].transpose(1, 2, 0))
-        assert sum(kept.nbytes for kept in chunks._kept.values()) <= 6 * 50 * 50 * 2
+        assert len(chunks._kept) <= 6
+        most = max(most, sum(one.n_bytes for one in waiting))
+        waiting.pop(0)
+    assert most <= 12 * 50 * 50 * 2  # what is kept, and as much that waits to be taken
     assert len(counting.asked) > 24  # so that some had to be read again
     monkeypatch.setattr(stored_module, "_KEPT", 50 * 50)
     assert not chunks.fits(0)

@@ -60,6 +60,32 @@ def test_mitochondria_controls_and_area_are_found_by_name():
     np.testing.assert_array_equal(table["qc_area"], np.arange(600.0))
 
 
+def test_control_counts_beside_the_genes_have_their_share():
+    adata = tissue(600, images=False)
+    genes = adata.X.toarray().sum(axis=1)
+    counts = np.random.default_rng(0).poisson(2, (600, 3)).astype(np.float32)
+    names = ["NegControlProbe_00042", "Blank-7", "CD3 protein"]
+    adata.obsm["controls"] = pd.DataFrame(counts, index=adata.obs_names, columns=names)
+    table, limits = finished(judge(adata))[1].table, Thresholds()
+    controls = counts[:, :2].sum(axis=1)  # a protein is no control
+    wanted = 100 * controls / (genes + controls)
+    np.testing.assert_allclose(table["qc_pct_control"], wanted, rtol=1e-5)
+    found = flags(table, limits, None)["negative controls"]
+    np.testing.assert_array_equal(found, wanted > limits.of("qc_pct_control").high)
+    assert found.any()
+    adata.obsm["controls"] = counts
+    everything = counts.sum(axis=1)
+    table = finished(judge(adata))[1].table
+    wanted = 100 * everything / (genes + everything)
+    np.testing.assert_allclose(table["qc_pct_control"], wanted, rtol=1e-5)
+    del adata.obsm["controls"]
+    adata.obs["control_probe_counts"] = counts[:, 0]
+    adata.obs["unassigned_codeword_counts"] = counts[:, 1]
+    table = finished(judge(adata))[1].table
+    wanted = 100 * controls / (genes + controls)
+    np.testing.assert_allclose(table["qc_pct_control"], wanted, rtol=1e-5)
+
+
 def test_limits_by_mad_are_each_sections_own_where_asked():
     values = np.r_[np.arange(100.0), 1000 + np.arange(100.0), np.nan]
     section = np.r_[np.zeros(100), np.ones(101)].astype(int)

@@ -256,3 +256,62 @@ def test_an_image_of_another_scale_gives_a_warning_with_numbers(tmp_path):
     text = image.notices[-1]
     assert "it is 80 x 50 pixels" in text
     assert text.startswith("Only ")
+
+
+@pytest.mark.parametrize(
+    ("axes", "options"),
+    [
+        ("CYX", {"tile": (64, 64), "compression": "zlib"}),
+        ("CYX", {"tile": (64, 32), "compression": "lzw", "predictor": True, "byteorder": ">"}),
+        ("CYX", {"rowsperstrip": 40, "compression": "zstd"}),
+        ("ZCYX", {"tile": (64, 64), "compression": "zlib"}),
+        ("YXS", {"tile": (64, 64), "compression": "jpeg", "photometric": "rgb"}),
+        ("YXS", {"tile": (64, 64), "compression": "zlib", "photometric": "rgb"}),
+        ("SYX", {"tile": (64, 64), "compression": "zlib", "photometric": "rgb"}),
+        ("YX", {"tile": (64, 64), "compression": "deflate"}),
+    ],
+)
+def test_tiles_are_decoded_as_the_library_reads_them(tmp_path, planes, axes, options):
+    planes = planes[:, :250, :300]
+    pixels = {"YX": planes[0], "ZCYX": np.stack([planes[::-1], planes, planes * 2])}.get(
+        axes, planes
+    )
+    if "S" in axes:
+        pixels = (planes >> 4).astype(np.uint8)
+        pixels = pixels.transpose(1, 2, 0) if axes == "YXS" else pixels
+    else:
+        options = {"photometric": "minisblack", **options}
+    order = {"byteorder": options.pop("byteorder", None)}
+    path = tmp_path / "a.ome.tif"
+    with tifffile.TiffWriter(path, ome=True, **order) as file:
+        file.write(pixels, metadata={"axes": axes}, **options)
+    (image,) = open_images(path)
+    (stored,) = image.stored
+    assert stored.decode is not None
+    wanted = image.read(slice(0, 250), slice(0, 300))
+    assert wanted.dtype == pixels.dtype
+    if "jpeg" not in str(options):
+        plain = {"YX": planes[:1], "ZCYX": planes}.get(axes, pixels)
+        plain = plain if axes == "YXS" else plain.transpose(1, 2, 0)
+        np.testing.assert_array_equal(wanted, plain)
+    windows = [(slice(r, r + 90), slice(c, c + 70)) for r in (0, 33, 160) for c in (0, 61, 230)]
+    for rows, columns in windows:
+        found = image.begin((rows, columns)).take()
+        np.testing.assert_array_equal(found, wanted[rows, columns])
+    last = image.begin(windows[-1], 0, (image.n_channels - 1,)).take()
+    np.testing.assert_array_equal(last[..., 0], wanted[windows[-1]][..., -1])
+
+
+def test_a_tile_that_is_no_tile_is_said_in_a_sentence(tmp_path, planes):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, planes[0], tile=(64, 64), compression="zlib")
+    (image,) = open_images(path)
+    with tifffile.TiffFile(path) as file:
+        offset, size = file.pages[0].dataoffsets[0], file.pages[0].databytecounts[0]
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(b"\xff" * size)
+    with pytest.raises(UserError, match="Level 0 of the image 'a' cannot be read"):
+        image.begin((slice(0, 30), slice(0, 30))).take()
+    whole = image.begin((slice(70, 90), slice(70, 90))).take()
+    np.testing.assert_array_equal(whole[..., 0], planes[0, 70:90, 70:90])

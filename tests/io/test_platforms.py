@@ -109,6 +109,9 @@ def test_a_xenium_folder(tmp_path, suffix):
     assert list(adata.var_names) == list(make.GENES)
     np.testing.assert_array_equal(adata.X.toarray(), make.counts(6)[:, :4])
     assert list(adata.obsm["controls"]) == list(make.CONTROLS)
+    judged, counts = nc.qc(adata.copy(), image="none", progress=False), make.counts(6)
+    share = 100 * counts[:, 4:].sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
+    np.testing.assert_allclose(judged.table["qc_pct_control"], share, rtol=1e-5)
     np.testing.assert_allclose(adata.obsm["spatial"], make.centers())
     assert units_of(adata) == "µm"
     agree(folder)

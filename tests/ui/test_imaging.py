@@ -560,6 +560,10 @@ def test_saved_and_opened_again_thresholds_flags_metrics_and_alignment_are_the_s
     add(dock, session, tmp_path / "he.tif", monkeypatch, qtbot)
     session.imaging.aligning.by_values("he", 1 / factor, (0.0, 0.0), 0.0, False)
     choose(dock.images.measure, "he")
+    assert session.active.history.undo_name == "Measure on he"
+    session.undo()
+    assert dock.images.measure.currentText() == "the one that fits best"
+    session.redo()
     qtbot.mouseClick(dock.measure_button, LEFT)
     wait(qtbot, session)
     row = dock.rows["qc_n_genes"]
@@ -594,6 +598,11 @@ def test_saved_and_opened_again_thresholds_flags_metrics_and_alignment_are_the_s
     assert dock.images.how.currentText() == "typed values"
     assert dock.images.values.size.value() == pytest.approx(1 / factor, abs=1e-4)
     assert not dock.images.moved.isVisible()
+    assert dock.images.measure.currentText() == "he"
+    session.imaging.remove("he")
+    assert dock.images.measure.currentText() == "the one that fits best"
+    session.undo()
+    assert dock.images.measure.currentText() == "he"
     session.imaging.aligning.by_values("he", 1 / factor, (30.0, 0.0), 0.0, False)
     assert "moved since it was measured" in dock.images.moved.text()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import tifffile
@@ -10,6 +12,8 @@ from qtpy.QtCore import QEvent, QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
+import napari_cellama as nc
+from napari_cellama.core.image_choices import ImageChoices, read_choices
 from napari_cellama.core.labels import LabelSet
 from napari_cellama.io.attached import attach_image
 from napari_cellama.ui.attach import layers_of, session_of
@@ -18,6 +22,7 @@ from napari_cellama.ui.judging import by_hand
 from napari_cellama.ui.layers import show
 from napari_cellama.ui.quality import SLOT
 from napari_cellama.ui.tissue import Tissue
+from napari_cellama.ui.widgets.gallery import SIDE
 from napari_cellama.ui.widgets.qc import QCDock
 
 LEFT = Qt.MouseButton.LeftButton
@@ -90,7 +95,7 @@ def open_dock(viewer, qtbot):
     yield open_it
     qtbot.wait(300)  # whoever waits before asking has then asked
     for session in opened:
-        for slot in ("crop", "gallery", "hover", "channels"):
+        for slot in ("crop", "gallery", "hover", "channels", "sentence"):
             qtbot.waitUntil(lambda s=session, j=slot: s.jobs.current(j) is None, timeout=PATIENCE)
 
 
@@ -107,7 +112,8 @@ def next_picture(qtbot, dock, before):
         lambda: not label.pixmap().isNull() and label.pixmap().cacheKey() != before,
         timeout=PATIENCE,
     )
-    qtbot.waitUntil(lambda: dock._session.jobs.current("crop") is None, timeout=PATIENCE)
+    for slot in ("crop", "sentence"):
+        qtbot.waitUntil(lambda s=slot: dock._session.jobs.current(s) is None, timeout=PATIENCE)
     return pixels_of(label.pixmap())
 
 
@@ -182,7 +188,8 @@ def test_without_an_image_nothing_pops_up_and_the_dock_says_why(
     session.pick_cell(CELL)
     text = dock.look.view.text
     qtbot.waitUntil(lambda: "There is no image" in text.text(), timeout=PATIENCE)
-    assert "Top genes are" in dock.look.view.sentence.text()
+    sentence = dock.look.view.sentence
+    qtbot.waitUntil(lambda: "Top genes are" in sentence.text(), timeout=PATIENCE)
 
 
 def test_a_closed_dock_lets_go_of_the_mouse(viewer, stained, open_dock, qtbot):
@@ -279,6 +286,7 @@ def test_channels_are_chosen_by_name(shining, open_dock, qtbot):
         assert menu.isVisible()  # for the next tick
     menu.close()
     assert button.chosen() == ("CD3", "A & B")
+    assert session.active.history.undo_name == "Show CD3, A & B in pictures"
 
     def is_red():
         red, _, blue = pixels_of(view.picture.pixmap())[middle, middle].tolist()
@@ -287,6 +295,53 @@ def test_channels_are_chosen_by_name(shining, open_dock, qtbot):
     next_picture(qtbot, dock, before)
     qtbot.waitUntil(is_red, timeout=PATIENCE)
     assert "A && B" in button.text()
+    kept = ImageChoices(cut_channels=("CD3", "A & B"))
+    assert session.active.choices == kept
+    assert read_choices(session.active.assemble()) == kept
+    session.undo()
+    assert button.chosen() == ("CD3",)
+
+
+def test_the_image_of_the_pictures_is_chosen_undone_and_kept(
+    viewer, stained, open_dock, qtbot, tmp_path
+):
+    green = np.zeros_like(stained.uns["spatial"]["lib"]["images"]["hires"]) + np.uint8([0, 200, 0])
+    entry = stained.uns["spatial"]["lib"]
+    entry["images"]["green"] = green
+    entry["scalefactors"]["tissue_green_scalef"] = float(ZOOM)
+    dock, session = open_dock(stained)
+    view = dock.look.view
+    view.marked.setChecked(False)
+    box = view.image_box
+    qtbot.waitUntil(box.isVisible, timeout=PATIENCE)
+    texts = [box.itemData(i, Qt.ItemDataRole.ToolTipRole) for i in range(box.count())]
+    assert texts[0].startswith("Pictures from the image")
+    assert set(texts[1:]) == {"Pictures from hires", "Pictures from green"}
+
+    def choose(name):
+        before = view.picture.pixmap().cacheKey()
+        box.setCurrentIndex(box.findData(name))
+        box.activated.emit(box.currentIndex())  # as the list does when it is clicked
+        return next_picture(qtbot, dock, before)
+
+    def is_green(picture):
+        at = len(picture) // 2  # as near as a screen of 16 bits comes
+        return bool((np.abs(picture[at, at].astype(int) - (0, 200, 0)) < 12).all())
+
+    pictured(qtbot, dock, session, CELL)
+    assert is_green(choose("green"))
+    assert session.active.history.undo_name == "Pictures from green"
+    assert not is_green(choose("hires"))
+    before = view.picture.pixmap().cacheKey()
+    session.undo()
+    assert is_green(next_picture(qtbot, dock, before))
+    path = tmp_path / "kept.h5ad"
+    session.save(path)
+    qtbot.waitUntil(lambda: session.jobs.current("save") is None, timeout=PATIENCE)
+    show(viewer, Tissue.from_adata(nc.read(path), "again"))
+    assert session.active.name == "again"
+    qtbot.waitUntil(lambda: box.currentData() == "green", timeout=PATIENCE)
+    assert is_green(pictured(qtbot, dock, session, CELL))
 
 
 def test_an_image_in_colours_has_no_channels_to_choose(stained, open_dock):
@@ -347,6 +402,48 @@ def test_a_gallery_of_a_cluster_is_judged_by_keys(viewer, stained, open_dock, qt
     assert by_hand(tissue) == {}
     assert look.whom.findText("Flag: two cells (1)") == -1
     assert look.whom.currentText() == "All cells"
+
+
+def test_what_is_in_sight_is_cut_first_and_a_sentence_gives_way(stained, open_dock, qtbot):
+    dock, _ = open_dock(stained)
+    look, going, asked = dock.look, threading.Semaphore(12), []
+    cut = dock.album.cut
+
+    def one_by_one(tissue, side, ratio):
+        if side != SIDE:
+            return cut(tissue, side, ratio)
+
+        def slowly(cells):
+            def noted():
+                for cell in cells:
+                    going.acquire(timeout=PATIENCE / 1000)
+                    asked.append(cell)
+                    yield cell
+
+            return cut(tissue, side, ratio)(noted())
+
+        return slowly
+
+    dock.scroll.ensureWidgetVisible(look.show_button)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dock.album, "cut", one_by_one)
+        qtbot.mouseClick(look.show_button, LEFT)
+    crops, bar = look.gallery.crops, look.gallery.verticalScrollBar()
+    qtbot.waitUntil(lambda: len(asked) == 12, timeout=PATIENCE)
+    assert asked == crops.cells[:12].tolist()
+    qtbot.waitUntil(lambda: not look.view.picture.pixmap().isNull(), timeout=PATIENCE)
+    bar.setValue(bar.maximum())
+    first = look.gallery.indexAt(QPoint(6, 6)).row()
+    assert first > 40
+    QTest.qWait(200)
+    assert look.view.sentence.text() == ""  # it may take long, and the gallery is wanted first
+    going.release(1000)
+    qtbot.waitUntil(lambda: len(crops.pictures) == 120, timeout=PATIENCE)
+    # One cell was taken before the bar was moved, and waited.
+    rows = [crops.cells.tolist().index(cell) for cell in asked]
+    assert rows[13 : 133 - first] == list(range(first, 120))
+    assert sorted(rows) == list(range(120))
+    qtbot.waitUntil(lambda: "Top gene" in look.view.sentence.text(), timeout=PATIENCE)
 
 
 def test_a_gallery_comes_in_the_order_of_a_metric(stained, open_dock, qtbot):

@@ -10,16 +10,21 @@ import time
 
 import dask
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
 
+from napari_cellama.core.events import last_of
+from napari_cellama.core.image_choices import ImageChoices
 from napari_cellama.core.labels import same_labels
+from napari_cellama.core.qc import judge
 from napari_cellama.core.qc_thresholds import Limit, Thresholds
 from napari_cellama.io import recovery as files
 from napari_cellama.ui import recovery
 from napari_cellama.ui.attach import session_of
+from napari_cellama.ui.judging import judgement_of
 from napari_cellama.ui.layers import show
 from napari_cellama.ui.tissue import Tissue
 from napari_cellama.ui.widgets.clusters import ClustersDock
@@ -50,6 +55,12 @@ session.editing.flag()
 session.editing.merge([2, 3])
 from napari_cellama.core.qc_thresholds import Thresholds
 session.quality.set_limit(Thresholds().of("qc_n_genes").model_copy(update={"low": 1.25}))
+while not session.active.has_matrix:
+    app.processEvents()
+session.quality.measure()
+while session.jobs.current("quality"):
+    app.processEvents()
+session.imaging.cut_channels(("red",))
 session.imaging.add(sys.argv[2])
 while session.jobs.current("image"):
     app.processEvents()
@@ -109,6 +120,7 @@ def test_work_is_offered_after_kill_9(adata, tmp_path, open_viewer, qtbot):
     try:
         assert process.stdout.readline() == "made\n"
         wait_for(lambda: len(list(files.folder().glob("*.npz"))) == 1)
+        wait_for(lambda: len(list(files.folder().glob("*.measured"))) == 1)
         time.sleep(0.5)
     finally:
         process.send_signal(signal.SIGKILL)
@@ -135,6 +147,12 @@ def test_work_is_offered_after_kill_9(adata, tmp_path, open_viewer, qtbot):
     flags = session.active.assemble().obs["flag"]
     assert np.array_equal((flags == "flagged").to_numpy(), np.isin(types, (0, 2)))
     assert session.active.thresholds.of("qc_n_genes").low == 1.25
+    # What was measured is there again, and with it what fails.
+    found = last_of(judge(adata))
+    pd.testing.assert_frame_equal(session.active.quality.table, found.table)
+    fails = found.faults(session.active.thresholds).any(axis=1) | np.isin(types, (0, 2))
+    np.testing.assert_array_equal(judgement_of(session.active).fails, fails)
+    assert session.active.choices.cut_channels == ("red",)
     (image,) = session.active.images
     assert (image.name, image.how) == ("photo", "landmarks")
     np.testing.assert_allclose(image.to_pixels, [[2, 0, 7], [0, 2, 7]], atol=1e-9)
@@ -143,10 +161,12 @@ def test_work_is_offered_after_kill_9(adata, tmp_path, open_viewer, qtbot):
     (shown,) = [layer for layer in viewer.layers if "photo" in layer.name]
     np.testing.assert_allclose(shown.world_to_data((10, 20)), (26.5, 46.5), atol=1e-6)
     wait_for(lambda: files.left_behind(next(iter(session.recovery._keys.values()))) == [])
+    wait_for(lambda: len(list(files.folder().glob("*.measured"))) == 1)
     session.undo()
     assert session.clusters is None
     assert session.active.thresholds == Thresholds()
     assert session.active.images == ()
+    assert session.active.choices == ImageChoices()
     assert not any("photo" in layer.name for layer in viewer.layers)
 
 
@@ -257,3 +277,22 @@ def test_work_comes_back_as_it_was(kept, tmp_path):
     assert np.array_equal(back.selection, tissue.selection)
     assert files.read_work(tmp_path / "a-1-1.npz", 121) is None
     assert [file.name for file in tmp_path.glob("*.part")] == []
+
+
+def test_a_measurement_alone_is_kept_until_it_is_saved(kept, tmp_path):
+    session, listed = kept
+    session.quality.measure()
+    wait_for(lambda: len(listed()) == 1)
+    (beside,) = files.folder().glob("*.measured")
+    names = session.active.snapshot.obs_names
+    back = files.read_measured(beside, names)
+    pd.testing.assert_frame_equal(back.table, session.active.quality.table)
+    assert files.read_measured(beside, names[:-1]) is None
+    written = beside.stat().st_mtime_ns
+    session.quality.set_limit(Limit(metric="qc_n_genes", low=3.0))
+    wait_for(lambda: files.read_work(listed()[0], 120).thresholds is not None)
+    assert beside.stat().st_mtime_ns == written  # what does not change is not written anew
+    beside.write_bytes(b"PK half")
+    assert files.read_measured(beside, names) is None
+    session.save(tmp_path / "saved.h5ad")
+    wait_for(lambda: listed() == [] and not beside.exists())

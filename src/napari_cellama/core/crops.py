@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from napari_cellama.core.section_image import SectionImage
+from napari_cellama.core.stored import Pending, in_turn
 
 #: Colours of channels that the file gives none: a nuclear stain blue, further ones as they come.
 _COLORS = ("#ffffff", "#00ff00", "#ff00ff", "#ffff00", "#00ffff", "#ff0000", "#4060ff")
@@ -92,17 +93,31 @@ def crops(view: Viewing, xy: np.ndarray, width: float, size: int) -> Iterator[np
     UserError
         When the pixels cannot be read.
     """
+    yield from in_turn(begin_crop(view, place, width, size) for place in xy)
+
+
+def begin_crop(view: Viewing, xy: np.ndarray, width: float, size: int) -> Pending:
+    """Begin to cut a square around one position, (2,): see :func:`crops`."""
     image = view.image
     level, half = _level_and_half(view, width, size)
-    frames = [_frame(place, half, size, image.shape_of(level)) for place in image.locate(xy, level)]
-    windows = [frame.window for frame in frames if frame is not None]
-    pixels = image.read_many(windows, level, view.channels)
-    for frame in frames:
-        picture = np.full((size, size, 3), 128, np.uint8)
-        if frame is not None:
-            shown = frame.sample(colored(view, next(pixels)))
-            picture[np.ix_(frame.rows.inside, frame.columns.inside)] = shown
-        yield picture
+    (place,) = image.locate(xy[None], level)
+    frame = _frame(place, half, size, image.shape_of(level))
+    if frame is None:
+        return Pending(lambda: grey(size))
+    begun = image.begin(frame.window, level, view.channels)
+
+    def take() -> np.ndarray:
+        picture = grey(size)
+        shown = frame.sample(colored(view, begun.take()))
+        picture[np.ix_(frame.rows.inside, frame.columns.inside)] = shown
+        return picture
+
+    return replace(begun, take=take)
+
+
+def grey(size: int) -> np.ndarray:
+    """Return the picture, (size, size, 3) uint8, of what there is no image of."""
+    return np.full((size, size, 3), 128, np.uint8)
 
 
 def placed(

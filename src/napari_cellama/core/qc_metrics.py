@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,13 @@ _CONTROLS = (
     "negcontrol", "negprb", "negative", "blank", "systemcontrol", "unassignedcodeword",
     "deprecatedcodeword", "antisense", "falsecode",
 )  # fmt: skip
+#: Where our readers put the counts of probes that are no genes.
+_BESIDE = "controls"
+#: obs columns with counts of control probes, as Xenium's table of cells has them.
+_CONTROL_COLUMNS = (
+    "control_probe_counts", "genomic_control_counts", "control_codeword_counts",
+    "unassigned_codeword_counts", "deprecated_codeword_counts",
+)  # fmt: skip
 #: Nearest cells whose mean distance is taken.
 _NEAREST = 5
 
@@ -38,7 +45,8 @@ def cell_metrics(
     Parameters
     ----------
     adata
-        The data; only read. Counts are looked for in ``layers['counts']``, then X.
+        The data; only read. Counts are looked for in ``layers['counts']``, then X; those of
+        control probes there too, else in ``obsm['controls']``, else in Xenium's columns of obs.
     xy
         (n, d) positions, NaN where there is none.
     section
@@ -110,6 +118,9 @@ def _counts(
     }
     for kind in kinds:
         columns[f"qc_pct_{kind}"] = found[f"pct_counts_{kind}"].fillna(0).to_numpy(float)
+    if "control" not in kinds and (beside := _controls_beside(adata)) is not None:
+        total = columns["qc_total_counts"] + beside
+        columns["qc_pct_control"] = 100 * beside / np.where(total > 0, total, 1)
     notices = []
     if not whole:
         notices.append(
@@ -117,6 +128,27 @@ def _counts(
             "layers['counts'] for quality control."
         )
     return columns, notices
+
+
+def _controls_beside(adata: AnnData) -> np.ndarray | None:
+    """Return (n,) counts of control probes that are kept beside the genes, if there are any."""
+    table = adata.obsm.get(_BESIDE)
+    if table is not None:
+        names = [str(name).lower() for name in getattr(table, "columns", ())]
+        # Proteins, which are no controls, lie there too.
+        chosen = np.array([name.startswith(_CONTROLS) or "blank" in name for name in names], bool)
+        values = table.to_numpy(float)[:, chosen] if names else _dense(table)
+        return values.sum(axis=1) if values.shape[1] else None
+    there = [
+        name
+        for name in _CONTROL_COLUMNS
+        if name in adata.obs and pd.api.types.is_numeric_dtype(adata.obs[name])
+    ]
+    return adata.obs[there].fillna(0).to_numpy(float).sum(axis=1) if there else None
+
+
+def _dense(values: Any) -> np.ndarray:
+    return np.asarray(values.toarray() if hasattr(values, "toarray") else values, float)
 
 
 def _room(xy: np.ndarray, section: np.ndarray | None, cancel: CancelToken) -> dict[str, np.ndarray]:

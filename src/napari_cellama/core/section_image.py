@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
-from napari_cellama.core.stored import Chunks, Stored
+from napari_cellama.core.stored import Chunks, Pending, Stored
 from napari_cellama.errors import UserError
 
 Axes = Literal["yx", "yxc", "cyx"]
@@ -150,38 +150,38 @@ class SectionImage:
             planes = [_in_memory(source[channel, rows, columns]) for channel in picked]
             return np.stack(planes, axis=-1)
 
-    def read_many(
+    def begin(
         self,
-        windows: list[tuple[slice, slice]],
+        window: tuple[slice, slice],
         level: int = 0,
         channels: tuple[int, ...] | None = None,
-    ) -> Iterator[np.ndarray]:
-        """Read many small parts of a level, decoding what they share once.
+    ) -> Pending:
+        """Begin to read a small part of a level, decoding what it shares with others once.
 
         Parameters
         ----------
-        windows
+        window
             (rows, columns) within the level.
         level, channels
             As for :meth:`read`.
 
-        Yields
-        ------
-        numpy.ndarray
-            As :meth:`read` returns it, in the windows' order.
-
-        Raises
-        ------
-        UserError
-            When the pixels cannot be read.
+        Returns
+        -------
+        Pending
+            What gives it, as :meth:`read` returns it; raises :class:`UserError` when the pixels
+            cannot be read.
         """
         if not self.stored or not self.chunks.fits(level):
-            for rows, columns in windows:
-                yield self.read(rows, columns, level, channels)
-            return
+            return Pending(lambda: self.read(*window, level, channels))
         picked = tuple(range(self.n_channels)) if channels is None else channels
         with self._readable(level):
-            yield from self.chunks.read(windows, level, picked)
+            begun = self.chunks.begin(window, level, picked)
+
+        def take() -> np.ndarray:
+            with self._readable(level):
+                return begun.take()
+
+        return replace(begun, take=take)
 
     @cached_property
     def chunks(self) -> Chunks:

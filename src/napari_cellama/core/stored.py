@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
 from threading import Lock
@@ -15,10 +16,14 @@ import numpy as np
 #: Bytes of decoded chunks that are kept for the next crops.
 _KEPT = 64 * 2**20
 #: Threads that decode; codecs let go of the interpreter's lock.
-_THREADS = 4
+_THREADS = max(2, min(8, os.cpu_count() or 2))
+#: How many parts are decoded before they are asked for.
+_AHEAD = 16
 
 #: A chunk: its level, and its number along the channels, rows and columns.
 Chunk = tuple[int, int, int, int]
+#: Returns a whole chunk of an array by its number along every axis.
+Decode = Callable[[tuple[int, ...]], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +36,14 @@ class Stored:
         A chunked array, as of zarr; only sliced.
     index
         For each of its axes "c", "y" or "x", or the one position along it that counts.
+    decode
+        Returns a chunk of ``array``, padded where it reaches beyond, where there is a shorter
+        way to it than the array's.
     """
 
     array: Any
     index: tuple[int | str, ...]
+    decode: Decode | None = None
 
     def _size(self, sizes: tuple[int, ...], letter: str) -> int:
         return int(sizes[self.index.index(letter)]) if letter in self.index else 1
@@ -49,6 +58,11 @@ class Stored:
         """Rows, columns and channels of a chunk."""
         return tuple(self._size(self.array.chunks, letter) for letter in "yxc")
 
+    @property
+    def chunk_bytes(self) -> int:
+        """What a decoded chunk takes."""
+        return prod(self.chunk) * self.array.dtype.itemsize
+
     def read(self, rows: slice, columns: slice, channels: tuple[int, ...]) -> np.ndarray:
         """Return (height, width, channels) of the array's type."""
         if "c" not in self.index or self.chunk[2] > 1:
@@ -58,7 +72,11 @@ class Stored:
 
     def _read(self, rows: slice, columns: slice, channels: slice) -> np.ndarray:
         parts = {"y": rows, "x": columns, "c": channels}
-        found = np.asarray(self.array[tuple(parts.get(i, i) for i in self.index)])
+        return self._arranged(self.array[tuple(parts.get(i, i) for i in self.index)])
+
+    def _arranged(self, found: Any) -> np.ndarray:
+        """Return rows, columns and channels of values that have the axes with letters only."""
+        found = np.asarray(found)
         letters = [letter for letter in self.index if isinstance(letter, str)]
         if "c" not in letters:
             found, letters = found[..., None], [*letters, "c"]
@@ -67,9 +85,52 @@ class Stored:
     def read_chunk(self, channel: int, row: int, column: int) -> np.ndarray:
         """Return one chunk, cut off where the image ends."""
         height, width, depth = self.chunk
+        if self.decode is not None:
+            at = {"c": channel, "y": row, "x": column}
+            axes = list(zip(self.index, self.array.chunks, strict=True))
+            whole = self.decode(tuple(at[i] if i in at else i // size for i, size in axes))
+            found = self._arranged(whole[tuple(slice(None) if i in at else i % s for i, s in axes)])
+            rows, columns, channels = self.shape
+            return found[: rows - row * height, : columns - column * width][
+                ..., : channels - channel * depth
+            ]
         rows = slice(row * height, (row + 1) * height)
         columns = slice(column * width, (column + 1) * width)
         return self._read(rows, columns, slice(channel * depth, (channel + 1) * depth))
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Something that is being read.
+
+    Attributes
+    ----------
+    take
+        Returns it, once it is there.
+    n_bytes
+        How much memory it takes until then.
+    """
+
+    take: Callable[[], np.ndarray]
+    n_bytes: int = 0
+
+
+def in_turn(begun: Iterable[Pending]) -> Iterator[np.ndarray]:
+    """Yield what is being read, in its order, while what comes next is on its way.
+
+    Parameters
+    ----------
+    begun
+        An iterator that begins to read as it goes on; it is a few steps ahead, as far as memory
+        allows.
+    """
+    waiting: deque[Pending] = deque()
+    for one in begun:
+        waiting.append(one)
+        while len(waiting) > _AHEAD or sum(other.n_bytes for other in waiting) > _KEPT:
+            yield waiting.popleft().take()
+    while waiting:
+        yield waiting.popleft().take()
 
 
 class Chunks:
@@ -83,36 +144,23 @@ class Chunks:
 
     def __init__(self, levels: tuple[Stored, ...]) -> None:
         self._levels = levels
-        self._kept: OrderedDict[Chunk, np.ndarray] = OrderedDict()
+        self._kept: OrderedDict[Chunk, Future[np.ndarray]] = OrderedDict()
         self._n_bytes = 0
         self._lock = Lock()
+        self._pool = ThreadPoolExecutor(_THREADS, "chunks")
 
     def fits(self, level: int) -> bool:
         """Whether a level's chunks are small enough to be kept."""
-        stored = self._levels[level]
-        return prod(stored.chunk) * stored.array.dtype.itemsize <= _KEPT // 8
+        return self._levels[level].chunk_bytes <= _KEPT // 8
 
-    def read(
-        self, windows: list[tuple[slice, slice]], level: int, channels: tuple[int, ...]
-    ) -> Iterable[np.ndarray]:
-        """Yield (height, width, channels) of each window (rows, columns) of a level.
+    def begin(self, window: tuple[slice, slice], level: int, channels: tuple[int, ...]) -> Pending:
+        """Begin to read (height, width, channels) of a window (rows, columns) of a level."""
+        there = {chunk: self._begin(chunk) for chunk in self._needed(window, level, channels)}
 
-        Each chunk is decoded once for all windows, on a few threads, as far as memory allows.
-        """
-        needed = [self._needed(window, level, channels) for window in windows]
-        stored = self._levels[level]
-        most = max(1, _KEPT // (prod(stored.chunk) * stored.array.dtype.itemsize) - 1)
-        start = 0
-        with ThreadPoolExecutor(_THREADS) as pool:
-            while start < len(windows):
-                chunks, stop = dict.fromkeys(needed[start]), start + 1
-                while stop < len(windows) and len(chunks) + len(needed[stop]) <= most:
-                    chunks.update(dict.fromkeys(needed[stop]))
-                    stop += 1
-                there = dict(zip(chunks, pool.map(self._chunk, chunks), strict=True))
-                for window in windows[start:stop]:
-                    yield self._put_together(window, level, channels, there)
-                start = stop
+        def take() -> np.ndarray:
+            return self._put_together(window, level, channels, there)
+
+        return Pending(take, len(there) * self._levels[level].chunk_bytes)
 
     def _needed(
         self, window: tuple[slice, slice], level: int, channels: tuple[int, ...]
@@ -126,35 +174,36 @@ class Chunks:
             for column in range(columns.start // width, -(-columns.stop // width))
         ]
 
-    def _chunk(self, chunk: Chunk) -> np.ndarray:
-        with self._lock:
-            if chunk in self._kept:
-                self._kept.move_to_end(chunk)
-                return self._kept[chunk]
+    def _begin(self, chunk: Chunk) -> Future[np.ndarray]:
         level, *place = chunk
-        pixels = self._levels[level].read_chunk(*place)
+        stored = self._levels[level]
         with self._lock:
-            if chunk not in self._kept:
-                self._kept[chunk] = pixels
-                self._n_bytes += pixels.nbytes
-            while self._n_bytes > _KEPT:
-                self._n_bytes -= self._kept.popitem(last=False)[1].nbytes
-        return pixels
+            known = self._kept.pop(chunk, None)
+            if known is not None and known.done() and known.exception() is not None:
+                known = None  # what could not be read is tried again
+                self._n_bytes -= stored.chunk_bytes
+            if known is None:
+                known = self._pool.submit(stored.read_chunk, *place)
+                self._n_bytes += stored.chunk_bytes
+            self._kept[chunk] = known
+            while self._n_bytes > _KEPT and len(self._kept) > 1:
+                (oldest, *_), _ = self._kept.popitem(last=False)
+                self._n_bytes -= self._levels[oldest].chunk_bytes
+        return known
 
     def _put_together(
         self,
         window: tuple[slice, slice],
         level: int,
         channels: tuple[int, ...],
-        there: dict[Chunk, np.ndarray],
+        there: dict[Chunk, Future[np.ndarray]],
     ) -> np.ndarray:
         stored, (rows, columns) = self._levels[level], window
         height, width, depth = stored.chunk
         shape = (rows.stop - rows.start, columns.stop - columns.start, len(channels))
         found = np.empty(shape, stored.array.dtype)
-        for chunk in self._needed(window, level, channels):
-            _, group, row, column = chunk
-            pixels, top, left = there[chunk], row * height, column * width
+        for (_, group, row, column), reading in there.items():
+            pixels, top, left = reading.result(), row * height, column * width
             low, high = max(rows.start, top), min(rows.stop, top + height)
             first, last = max(columns.start, left), min(columns.stop, left + width)
             here = slice(low - rows.start, high - rows.start)

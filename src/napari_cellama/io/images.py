@@ -16,9 +16,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 from napari_cellama.core.section_image import Axes, SectionImage
-from napari_cellama.core.stored import Stored
+from napari_cellama.core.stored import Decode, Stored
 from napari_cellama.errors import UserError
 from napari_cellama.io.mapped import mapped
+from napari_cellama.io.tiff_tiles import tiles_of
 
 #: Threads that decode a TIFF's chunks beside each other; by default there is one.
 _WORKERS = 4
@@ -151,9 +152,10 @@ def _open_tiff(path: Path, name: str) -> SectionImage:
         levels, arrays, notices = [], [], []
         for number, level in enumerate(series.levels):
             try:
-                array = mapped(path, level) or _array_of(level.aszarr(maxworkers=_WORKERS))
+                flat = mapped(path, level)
+                array = flat or _array_of(level.aszarr(maxworkers=_WORKERS))
                 levels.append(_lazy(array))
-                arrays.append(array)
+                arrays.append((array, None if flat else tiles_of(path, level, array)))
             except Exception as error:
                 if number == 0:
                     raise
@@ -161,7 +163,7 @@ def _open_tiff(path: Path, name: str) -> SectionImage:
         samples = "S" in series.axes
         tags = file.pages[0].tags
         resolution = None if described else _tiff_pixel(tags)
-    stored = [_stored(array, series.axes) for array in arrays]
+    stored = [_stored(array, series.axes, decode) for array, decode in arrays]
     levels = [_planes(level, series.axes) for level in levels]
     axes: Axes = "yxc" if samples else ("cyx" if levels[0].ndim == 3 else "yx")
     levels, stored, said = _same_extent(levels, stored, axes, name)
@@ -215,7 +217,7 @@ def _planes(level: Any, axes: str) -> Any:
     return level.transpose(1, 2, 0) if letters[0] == "c" and "S" in axes else level
 
 
-def _stored(array: Any, axes: str) -> Stored:
+def _stored(array: Any, axes: str, decode: Decode | None = None) -> Stored:
     """Return an array as it lies on disk, the first of all that is no channel, row or column.
 
     Of a stack the middle plane is taken.
@@ -229,7 +231,7 @@ def _stored(array: Any, axes: str) -> Stored:
             index.append("c" if at == chosen else letter.lower())
         else:
             index.append(array.shape[at] // 2 if letter == "Z" else 0)
-    return Stored(array, tuple(index))
+    return Stored(array, tuple(index), decode)
 
 
 def _tiff_pixel(tags: Any) -> tuple[float, float] | None:

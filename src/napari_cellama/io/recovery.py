@@ -1,7 +1,8 @@
 """Work that was not saved, kept on disk: label sets, selection, limits and images of one tissue.
 
 One file a process and tissue in the user's state folder, named after the data, the process and
-when that began; so that a living program's work is told from that of one that is gone.
+when that began; so that a living program's work is told from that of one that is gone. What
+quality control measured, which may be large and does not change, lies in a file beside it.
 """
 
 from __future__ import annotations
@@ -15,13 +16,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
+from napari_cellama.core.image_choices import ImageChoices
 from napari_cellama.core.labels import LabelSet
 from napari_cellama.core.qc_thresholds import Thresholds
 from napari_cellama.errors import UserError
 from napari_cellama.io.attached import Attached
+
+if TYPE_CHECKING:
+    from napari_cellama.core.qc import QCResult
 
 FOLDER_VARIABLE = "NAPARI_CELLAMA_STATE"
 _VERSION = 1
@@ -43,6 +50,8 @@ class Work:
         What a cell must measure up to; ``None`` where nobody changed that.
     images
         The images in files of their own and where they lie; ``None`` where nobody changed that.
+    choices
+        Which images are measured and seen; ``None`` where nobody changed that.
     """
 
     labels: Mapping[str, LabelSet]
@@ -51,11 +60,12 @@ class Work:
     hidden: np.ndarray
     thresholds: Thresholds | None = None
     images: tuple[Attached, ...] | None = None
+    choices: ImageChoices | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing that would be missed."""
-        unchanged = self.thresholds is None and self.images is None
+        unchanged = self.thresholds is None and self.images is None and self.choices is None
         masks = self.selection.any() or self.hidden.any()
         return unchanged and not self.labels and not masks
 
@@ -103,7 +113,70 @@ def write_work(path: Path, work: Work) -> None:
         "images": None if work.images is None else [
             [one.name, _plain(one.as_dict())] for one in work.images
         ],
+        "choices": None if work.choices is None else work.choices.to_json(),
     }  # fmt: skip
+    _write(path, arrays, about)
+
+
+def measured_path(path: Path) -> Path:
+    """Return where what was measured lies, beside the work at that path."""
+    return path.with_suffix(".measured")
+
+
+def write_measured(path: Path, result: QCResult) -> None:
+    """Write what quality control measured; the file appears whole or not at all.
+
+    Raises
+    ------
+    UserError
+        When it cannot be written there.
+    """
+    arrays = {f"metric_{i}": result.table[name].to_numpy() for i, name in enumerate(result.table)}
+    if result.section is not None:
+        arrays["section"] = _small(np.asarray(result.section))
+    about = {
+        "version": _VERSION,
+        "n_obs": len(result.table),
+        "metrics": [str(name) for name in result.table],
+        "sections": list(result.sections),
+        "image": result.image_name,
+        "notices": list(result.notices),
+        "window": result.window,
+    }
+    _write(path, arrays, about)
+
+
+def read_measured(path: Path, index: pd.Index) -> QCResult | None:
+    """Read what was measured of cells of these names; ``None`` where that is not there or whole."""
+    from napari_cellama.core.qc import QCResult
+
+    try:
+        with path.open("rb") as file, np.load(file) as stored:
+            about = json.loads(stored["about"].tobytes())
+            if about["version"] != _VERSION or about["n_obs"] != len(index):
+                return None
+            columns = {name: stored[f"metric_{i}"] for i, name in enumerate(about["metrics"])}
+            section = stored["section"].astype(np.int64) if "section" in stored else None
+            return QCResult(
+                pd.DataFrame(columns, index=index),
+                section,
+                tuple(about["sections"]),
+                str(about["image"]),
+                tuple(about["notices"]),
+                float(about["window"]),
+            )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def remove_work(path: Path) -> None:
+    """Remove work, and what was measured beside it."""
+    path.unlink(missing_ok=True)
+    measured_path(path).unlink(missing_ok=True)
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray], about: Mapping[str, object]) -> None:
+    """Write arrays and what is to be known of them, whole or not at all, for the owner only."""
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
     unfinished = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.part")
     try:
@@ -144,12 +217,14 @@ def read_work(path: Path, n_obs: int) -> Work | None:
                 for name in ("selection", "hidden")
             ]
             limits, images = about.get("thresholds"), about.get("images")
+            choices = about.get("choices")
+            choices = None if choices is None else ImageChoices.from_json(choices)
             thresholds = None if limits is None else Thresholds.from_json(limits)
             if images is not None:
                 images = tuple(Attached.from_dict(*one) for one in images)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return Work(labels, about["clusters"], *masks, thresholds, images)
+    return Work(labels, about["clusters"], *masks, thresholds, images, choices)
 
 
 def left_behind(key: str) -> list[Path]:

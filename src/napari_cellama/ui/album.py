@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
     from napari_cellama.ui.session import Session
     from napari_cellama.ui.tissue import Tissue
 
-#: Cuts the pictures of some cells, in a job.
-Cut = Callable[[Sequence[int]], "Iterator[QImage]"]
+#: Cuts the pictures of some cells, in a job; tells with each which cell it is of.
+Cut = Callable[[Iterable[int]], "Iterator[tuple[int, QImage]]"]
 
 
 @dataclass(frozen=True)
 class Portrait:
-    """A cell's picture and sentence.
+    """A cell's picture.
 
     Attributes
     ----------
@@ -38,15 +39,12 @@ class Portrait:
         Its row.
     picture
         ``None`` where there is no image.
-    sentence
-        "" where it cannot be written.
     why_not
         Why there is no picture; "" if there is one, or no image.
     """
 
     cell: int
     picture: QImage | None
-    sentence: str
     why_not: str = ""
 
 
@@ -82,54 +80,61 @@ class Album:
         """Return what opens a tissue's images; call it in a job."""
         uns, quality = tissue.snapshot.uns, tissue.quality
         attached = uns.get("cellama", {}).get("images")
-        key = (tissue.snapshot, quality, uns.get("spatial"), attached, tissue.boundaries)
+        boundaries, image = tissue.boundaries, tissue.choices.cut_from
+        key = (tissue.snapshot, quality, uns.get("spatial"), attached, boundaries, image)
         known = self._opened
         if known is None or any(a is not b for a, b in zip(known[0], key, strict=True)):
-            self._opened = known = (key, _Opened(tissue.snapshot, quality, key[-1]))
+            self._opened = known = (key, _Opened(tissue.snapshot, quality, boundaries, image))
         return known[1]
 
-    def channels(self, tissue: Tissue) -> Callable[[], tuple[str, ...]]:
-        """Return what says, in a job, which channels of a tissue's image one can choose."""
+    def choices(self, tissue: Tissue) -> Callable[[], tuple[tuple[str, ...], tuple[str, ...]]]:
+        """Return what says, in a job, which images and channels of them one can choose."""
         opened = self.opened(tissue)
 
-        def ask() -> tuple[str, ...]:
+        def ask() -> tuple[tuple[str, ...], tuple[str, ...]]:
             pictures = opened()
-            return () if pictures is None else pictures.channels
+            return ((), ()) if pictures is None else (pictures.offered, pictures.channels)
 
         return ask
 
     def cut(self, tissue: Tissue, side: int, ratio: float) -> Cut:
         """Return what cuts pictures of a tissue's cells in a job, ``side`` screen pixels wide."""
-        opened, look = self.opened(tissue), self._look
+        look = replace(self._look, channels=tissue.choices.cut_channels or None)
+        opened = self.opened(tissue)
         return lambda cells: _cut(opened, cells, look, side, ratio)
 
     def portrait(
         self, tissue: Tissue, cell: int, side: int, ratio: float
     ) -> Callable[[CancelToken], Portrait]:
-        """Return what makes a cell's portrait in a job."""
+        """Return what makes a cell's picture in a job."""
         cut = self.cut(tissue, side, ratio)
+
+        def make(token: CancelToken) -> Portrait:
+            try:
+                return Portrait(cell, dict(cut([cell])).get(cell))
+            except UserError as error:
+                return Portrait(cell, None, str(error))
+
+        return make
+
+    def sentence(self, tissue: Tissue, cell: int) -> Callable[[CancelToken], str]:
+        """Return what writes a cell's sentence in a job; "" where it cannot be written."""
         adata, has_matrix = tissue.snapshot, tissue.has_matrix
         result = tissue.results.get(tissue.clusters) or next(
             reversed(tissue.results.values()), None
         )
 
-        def make(token: CancelToken) -> Portrait:
-            picture, why_not, sentence = None, "", ""
+        def write(token: CancelToken) -> str:
+            if not has_matrix:
+                return ""
             try:
-                picture = next(iter([*cut([cell])]), None)
-            except UserError as error:
-                why_not = str(error)
-            token.check()
-            if has_matrix:
-                try:
-                    recipe = stored_recipe(adata) if result is None else recipe_of(result)
-                    written = self._writer.write(adata, recipe or Recipe(), cell, token)
-                    sentence = " ".join(text for _, text in written.sentences)
-                except UserError:
-                    pass  # the Niches dock says what a run would stumble over
-            return Portrait(cell, picture, sentence, why_not)
+                recipe = stored_recipe(adata) if result is None else recipe_of(result)
+                written = self._writer.write(adata, recipe or Recipe(), cell, token)
+            except UserError:
+                return ""  # the Niches dock says what a run would stumble over
+            return " ".join(text for _, text in written.sentences)
 
-        return make
+        return write
 
 
 class _Opened:
@@ -147,11 +152,20 @@ class _Opened:
 
 
 def _cut(
-    opened: _Opened, cells: Sequence[int], look: PictureLook, side: int, ratio: float
-) -> Iterator[QImage]:
+    opened: _Opened, cells: Iterable[int], look: PictureLook, side: int, ratio: float
+) -> Iterator[tuple[int, QImage]]:
     pictures, size = opened(), round(side * ratio)
+    begun: deque[int] = deque()
+
+    def noted() -> Iterator[int]:
+        for cell in cells:
+            begun.append(cell)
+            yield cell
+
     if pictures is None:
+        deque(cells, maxlen=0)  # asked for, and in vain
         return
-    for cell, picture in zip(cells, pictures.cut(cells, look, size), strict=True):
+    for picture in pictures.cut(noted(), look, size):
+        cell = begun.popleft()
         marks = pictures.marks(cell, look, size) if look.marked else None
-        yield drawn(picture, marks, ratio)
+        yield cell, drawn(picture, marks, ratio)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_cellama.core.image_choices import ImageChoices
 from napari_cellama.core.labels import LabelSet
 from napari_cellama.core.qc_thresholds import Thresholds
 
@@ -40,6 +41,8 @@ class State:
         What a cell must measure up to.
     images
         The images in files of their own, and where they lie.
+    choices
+        Which images are measured, and what pictures of cells show.
     """
 
     labels: Mapping[str, LabelSet]
@@ -48,6 +51,7 @@ class State:
     hidden: np.ndarray
     thresholds: Thresholds = field(default_factory=Thresholds)
     images: tuple[Attached, ...] = ()
+    choices: ImageChoices = field(default_factory=ImageChoices)
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class _Difference:
     hidden: np.ndarray | None
     thresholds: Thresholds | None
     images: tuple[Attached, ...] | None
+    choices: ImageChoices | None
 
     @classmethod
     def between(cls, state: State, other: State) -> _Difference:
@@ -102,6 +107,7 @@ class _Difference:
             None if state.hidden is other.hidden else np.packbits(state.hidden),
             None if state.thresholds is other.thresholds else state.thresholds,
             None if state.images is other.images else state.images,
+            None if state.choices is other.choices else state.choices,
         )
 
     def applied(self, other: State) -> State:
@@ -119,6 +125,7 @@ class _Difference:
             _unpacked(self.hidden, other.hidden),
             self.thresholds or other.thresholds,
             other.images if self.images is None else self.images,
+            self.choices or other.choices,
         )
 
     @property

@@ -129,20 +129,24 @@ class Hovering(QObject):
         self._shown = (tissue, cell)
         ratio = self.canvas.devicePixelRatioF()
         make = self._album.portrait(tissue, cell, SIDE, ratio)
+        write = self._album.sentence(tissue, cell)
 
         def events(token: CancelToken) -> Iterator[Any]:
-            yield make(token)
+            portrait = make(token)
+            token.check()
+            if portrait.picture is not None:
+                yield portrait.picture, write(token)
 
         self._session.jobs.start(SLOT, "Looking at a cell", events, self._on_event)
 
     def _on_event(self, job: Job, event: Any) -> None:
         shown = self._shown
-        if shown is None or job.token.cancelled or getattr(event, "picture", None) is None:
+        if shown is None or job.token.cancelled or not isinstance(event, tuple):
             return
-        tissue, cell = shown
-        lines = [about(tissue, cell, _N_METRICS), _beginning(event.sentence)]
+        (tissue, cell), (picture, sentence) = shown, event
+        lines = [about(tissue, cell, _N_METRICS), _beginning(sentence)]
         text = "\n\n".join(line for line in lines if line)
-        self.tip.show_at(self._event.place, event.picture, text)
+        self.tip.show_at(self._event.place, picture, text)
 
     def _follow_theme(self, viewer: Viewer) -> None:
         """Colour the tip by the viewer's theme, now and whenever it changes."""

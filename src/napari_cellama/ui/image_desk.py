@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Stands, among the images to measure, for the one that fits best.
 BEST = ""
+#: Stands there for none of them.
+NO_IMAGE = "none"
 
 
 @dataclass
@@ -46,8 +48,6 @@ class Desk:
         The (column, row) that was clicked on the image and has no place among the cells yet.
     offered
         The images of a store, of which one is to be chosen, and the store's path.
-    measure, measure_channels
-        The image and the channels that quality control is to read; none for its own choice.
     measured
         The tissue's images as they were when it was measured.
     """
@@ -58,8 +58,6 @@ class Desk:
     channels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     pixel: tuple[float, float] | None = None
     offered: tuple[str, list[SectionImage]] = ("", [])
-    measure: str = BEST
-    measure_channels: tuple[str, ...] = ()
     measured: tuple[Attached, ...] | None = None
     laid: dict[str, tuple[Any, SectionImage, str]] = field(default_factory=dict)
 
@@ -128,6 +126,17 @@ class Desks:
             for image in images:
                 found.setdefault(image.name, image)
         return found
+
+    def aligned(self, tissue: Tissue) -> list[str]:
+        """Return the names of the images that can be measured and that pictures are cut from."""
+        return [*self.inside(tissue), *(one.name for one in tissue.images if one.how != "none")]
+
+    def to_measure(self, tissue: Tissue) -> tuple[str, tuple[str, ...]]:
+        """Return the image and channels that quality control is to read; one that is gone not."""
+        choices = tissue.choices
+        if choices.measure in (NO_IMAGE, *self.aligned(tissue)):
+            return choices.measure, choices.measure_channels
+        return BEST, ()
 
     def has_moved(self, tissue: Tissue) -> bool:
         """Whether the image that was measured lies elsewhere by now."""

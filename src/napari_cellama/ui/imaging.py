@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 #: The slot of the job that opens what the user adds.
 SLOT = "image"
-#: Stands, among the images to measure, for none of them.
-NO_IMAGE = "none"
 
 
 class Imaging(Desks):
@@ -147,12 +145,16 @@ class Imaging(Desks):
         tissue = self._session.need_tissue()
         others = tuple(one for one in tissue.images if one.name != name)
         desk = self.desk_of(tissue)
-        if desk.measure == name:
-            desk.measure, desk.measure_channels = BEST, ()
+        choices = tissue.choices
+        if choices.measure == name:
+            choices = replace(choices, measure=BEST, measure_channels=())
+        if choices.cut_from == name:
+            choices = replace(choices, cut_from=BEST)
         if desk.chosen == name:
             desk.chosen = others[-1].name if others else ""
             self.put_away()
-        self._change(tissue, f"Remove image {name}", others)
+        after = replace(tissue.state, images=others, choices=choices)
+        self._session.change(tissue, f"Remove image {name}", after)
 
     def choose(self, name: str) -> None:
         """Make an image the one that the dock is about."""
@@ -171,10 +173,25 @@ class Imaging(Desks):
 
     def measure_by(self, name: str, channels: tuple[str, ...] = ()) -> None:
         """Choose the image, and the channels of it, that quality control reads from now on."""
+        listed = f" ({', '.join(channels)})" if channels else ""
+        step = f"Measure on {name or 'the best image'}{listed}"
+        self._choose(step, measure=name, measure_channels=channels)
+
+    def cut_from(self, name: str) -> None:
+        """Choose the image that cells' pictures are cut from; "" for the one that was measured."""
+        self._choose(f"Pictures from {name or 'the best image'}", cut_from=name)
+
+    def cut_channels(self, channels: tuple[str, ...]) -> None:
+        """Choose the channels that cells' pictures show; none for the first three."""
+        listed = ", ".join(channels) or "the first channels"
+        self._choose(f"Show {listed} in pictures", cut_channels=channels)
+
+    def _choose(self, step: str, **choices: Any) -> None:
+        """Choose as a step that can be undone."""
         tissue = self._session.need_tissue()
-        desk = self.desk_of(tissue)
-        desk.measure, desk.measure_channels = name, channels
-        self._session.images_changed.emit(tissue)
+        after = replace(tissue.choices, **choices)
+        if after != tissue.choices:
+            self._session.change(tissue, step, replace(tissue.state, choices=after))
 
     # ---- changing
 

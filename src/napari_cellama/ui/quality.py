@@ -79,7 +79,8 @@ class Quality:
         tissue = self._session.active
         snapshot, images_then = tissue.snapshot, tissue.images
         desk = self._session.imaging.desk_of(tissue)
-        wanted = {"image": desk.measure or None, "channels": desk.measure_channels or None}
+        name, channels = self._session.imaging.to_measure(tissue)
+        wanted = {"image": name or None, "channels": channels or None}
 
         def events(token: CancelToken) -> Iterator[Any]:
             from napari_cellama.core.qc import judge

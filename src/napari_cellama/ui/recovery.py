@@ -14,9 +14,10 @@ from qtpy.QtCore import QTimer
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.slots import fingerprint
 from napari_cellama.io import recovery as files
-from napari_cellama.ui.workers import Failed, Job
+from napari_cellama.ui.workers import Ended, Failed, Job
 
 if TYPE_CHECKING:
+    from napari_cellama.core.qc import QCResult
     from napari_cellama.io.recovery import Work
     from napari_cellama.ui.session import Session
     from napari_cellama.ui.tissue import Tissue
@@ -43,11 +44,14 @@ class Recovery:
         self._keys: dict[int, str] = {}
         self._offers: dict[int, Path] = {}
         self._changed: set[int] = set()
+        #: What was measured of tissues and is kept, or needs not be.
+        self._measured: dict[int, QCResult | None] = {}
         self._timer = QTimer(singleShot=True)
         self._timer.timeout.connect(self.write_now)
         session.history_changed.connect(self._on_change)
         session.active_changed.connect(self._on_active)
         session.tissue_saved.connect(self._on_saved)
+        session.quality_changed.connect(self._on_measured)
 
     def close(self) -> None:
         """Stop watching, as the window closes; a selection alone would not be missed."""
@@ -55,7 +59,7 @@ class Recovery:
             self._timer.stop()
         for tissue in self._session.tissues:
             if tissue.saved and (key := self._keys.get(tissue.id)):
-                files.own_path(key).unlink(missing_ok=True)
+                files.remove_work(files.own_path(key))
 
     # ---- offering
 
@@ -75,9 +79,14 @@ class Recovery:
         path = self._offers.pop(tissue.id)
         work = files.read_work(path, tissue.n_obs)
         if work is None:
-            path.unlink(missing_ok=True)
+            files.remove_work(path)
             self._session.message.emit("error", "The work that was kept cannot be read.", "")
         else:
+            measured = files.read_measured(files.measured_path(path), tissue.snapshot.obs_names)
+            if measured is not None:
+                tissue.quality = measured
+                tissue.saved = False
+                self._session.quality_changed.emit(tissue)
             self._take(tissue, work)
             self._write(tissue, and_remove=path)
         self.offered.emit()
@@ -85,7 +94,7 @@ class Recovery:
     def discard(self) -> None:
         """Throw the offered work away."""
         tissue = self._session.need_tissue()
-        self._offers.pop(tissue.id).unlink(missing_ok=True)
+        files.remove_work(self._offers.pop(tissue.id))
         self.offered.emit()
 
     def _take(self, tissue: Tissue, work: Work) -> None:
@@ -100,6 +109,7 @@ class Recovery:
             hidden=work.hidden,
             thresholds=work.thresholds or state.thresholds,
             images=state.images if work.images is None else work.images,
+            choices=work.choices or state.choices,
         )
         self._session.change(tissue, "Restore unsaved work", after)
 
@@ -110,6 +120,7 @@ class Recovery:
                 fingerprint(tissue.snapshot), tissue.n_obs, tissue.source, tissue.name
             )
             self._keys[tissue.id] = key
+            self._measured[tissue.id] = tissue.quality  # which it came with
             if found := files.left_behind(key):
                 self._offers[tissue.id] = found[0]
         self.offered.emit()
@@ -120,6 +131,11 @@ class Recovery:
         self._changed.add(tissue.id)
         if not self._timer.isActive():  # not started anew, so that it comes to an end
             self._timer.start(PAUSE_MS)
+
+    def _on_measured(self, tissue: Tissue) -> None:
+        """Keep what has been measured; that limits were moved is a change of its own."""
+        if tissue.quality is not self._measured.get(tissue.id):
+            self._on_change(tissue)
 
     def write_now(self) -> None:
         """Write what has changed."""
@@ -132,27 +148,33 @@ class Recovery:
         """Write a tissue's work in a job, and then remove what it replaces."""
         path = files.own_path(self._keys[tissue.id])
         labels = {key: one for key, one in tissue.labels.items() if one.edited}
-        limits, images = tissue.changed_quality
         masks = tissue.selection, tissue.hidden
-        work = files.Work(labels, tissue.clusters, *masks, limits, images)
+        work = files.Work(labels, tissue.clusters, *masks, *tissue.changed_quality)
+        measured, beside = tissue.quality, files.measured_path(path)
+        known = measured is self._measured.get(tissue.id)
 
         def events(token: CancelToken) -> Iterator[Any]:
-            if work.is_empty:
+            if not known:
+                files.write_measured(beside, measured)
+            if work.is_empty and not beside.exists():
                 path.unlink(missing_ok=True)
             else:
                 files.write_work(path, work)
-            if and_remove is not None:
-                and_remove.unlink(missing_ok=True)
+            if and_remove is not None and and_remove != path:
+                files.remove_work(and_remove)
             return iter(())
 
         def on_event(job: Job, event: Any) -> None:
             if isinstance(event, Failed):
                 self._session.message.emit("warning", event.sentence, event.details)
+            elif isinstance(event, Ended):
+                self._measured[tissue.id] = measured
 
         self._session.jobs.start(f"recovery {tissue.id}", "Keeping your work", events, on_event)
 
     def _on_saved(self, tissue: Tissue) -> None:
         """Forget what is in a file of the user's now."""
         self._changed.discard(tissue.id)
+        self._measured[tissue.id] = tissue.quality
         if key := self._keys.get(tissue.id):
-            files.own_path(key).unlink(missing_ok=True)
+            files.remove_work(files.own_path(key))

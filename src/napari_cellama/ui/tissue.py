@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from napari_cellama.core.image_choices import ImageChoices, read_choices, write_choices
 from napari_cellama.core.labels import LabelSet
 from napari_cellama.core.qc_thresholds import Thresholds
 from napari_cellama.errors import UserError, unknown_name
@@ -107,6 +108,8 @@ class Tissue:
         What a cell must measure up to.
     images
         The images in files of their own; they stand in the snapshot's uns, too.
+    choices
+        Which images are measured, and what pictures of cells show.
     clusters
         The key of the label set that the Clusters dock shows; ``None`` before there is one.
     coloring
@@ -139,6 +142,7 @@ class Tissue:
     quality: QCResult | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
     images: tuple[Attached, ...] = ()
+    choices: ImageChoices = field(default_factory=ImageChoices)
     clusters: str | None = None
     coloring: Coloring | None = None
     scale: Scale = Scale()
@@ -152,8 +156,8 @@ class Tissue:
     id: int = field(default_factory=lambda: next(_ids))
     #: What :mod:`~.judging` worked out last, and of what.
     judged: Any = field(default=None, repr=False)
-    #: The limits and images that it came with.
-    came_with: tuple[Thresholds, tuple[Attached, ...]] = field(init=False, repr=False)
+    #: The limits, images and choices that it came with.
+    came_with: tuple[Thresholds, tuple[Attached, ...], ImageChoices] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.selection = np.zeros(self.n_obs, bool)
@@ -170,7 +174,8 @@ class Tissue:
             from napari_cellama.io.attached import read_attached
 
             self.images = tuple(read_attached(self.snapshot)[0])
-        self.came_with = (self.thresholds, self.images)
+        self.choices = read_choices(self.snapshot)
+        self.came_with = (self.thresholds, self.images, self.choices)
 
     @classmethod
     def from_adata(cls, adata: AnnData, name: str = "cells") -> Tissue:
@@ -191,14 +196,15 @@ class Tissue:
     def state(self) -> State:
         """Everything that can be undone, as it is now."""
         masks = self.selection, self.hidden
-        return State(dict(self.labels), self.clusters, *masks, self.thresholds, self.images)
+        seen = self.thresholds, self.images, self.choices
+        return State(dict(self.labels), self.clusters, *masks, *seen)
 
     def restore(self, state: State) -> None:
         """Be as in that state."""
         self.labels = dict(state.labels)
         self.clusters = state.clusters
         self.selection, self.hidden = state.selection, state.hidden
-        self.thresholds = state.thresholds
+        self.thresholds, self.choices = state.thresholds, state.choices
         if state.images is not self.images:
             self.images = state.images
             self._keep_images()
@@ -216,12 +222,15 @@ class Tissue:
         write_attached(self.snapshot, self.images)
 
     @property
-    def changed_quality(self) -> tuple[Thresholds | None, tuple[Attached, ...] | None]:
-        """The limits and the images where they are others than it came with; else ``None``."""
-        limits, images = self.came_with
+    def changed_quality(
+        self,
+    ) -> tuple[Thresholds | None, tuple[Attached, ...] | None, ImageChoices | None]:
+        """Limits, images and choices where they are others than it came with; else ``None``."""
+        limits, images, choices = self.came_with
         return (
             None if self.thresholds == limits else self.thresholds,
             None if self.images is images else self.images,
+            None if self.choices == choices else self.choices,
         )
 
     @property
@@ -329,6 +338,9 @@ class Tissue:
             from napari_cellama.io.attached import write_attached
 
             write_attached(adata, self.images)
+            written.append("uns/cellama")
+        if self.choices != self.came_with[2]:
+            write_choices(adata, self.choices)
             written.append("uns/cellama")
         return list(dict.fromkeys(written))
 

@@ -34,7 +34,7 @@ class Viewing:
     ``quality_changed(tissue)``
         Quality control has measured cells, or others fail: by their limits or by a hand's flags.
     ``images_changed(tissue)``
-        It has other images, or they lie or are shown elsewise.
+        It has other images, they lie or are shown elsewise, or others are measured or seen.
     ``cell_picked(tissue, cell)``
         A cell was clicked.
     ``shape_changed(tissue)``
@@ -194,7 +194,7 @@ class Viewing:
         if judged:
             tissue.saved = False
             self.quality_changed.emit(tissue)
-        if before.images is not after.images:
+        if before.images is not after.images or before.choices != after.choices:
             tissue.saved = False
             self.images_changed.emit(tissue)
         if before.selection is not after.selection or before.hidden is not after.hidden:

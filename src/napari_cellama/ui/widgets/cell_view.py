@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtGui import QAction, QPixmap
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QHBoxLayout,
-    QLabel,
-    QMenu,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtGui import QPixmap
+from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_cellama.ui.widgets.cell_text import about
+from napari_cellama.ui.widgets.channel_button import ChannelButton
+from napari_cellama.ui.widgets.choosers import FitTexts
+from napari_cellama.ui.widgets.gallery import SLOT as GALLERY
 from napari_cellama.ui.widgets.inquiry import Inquiry
 from napari_cellama.ui.workers import Failed
 
@@ -51,19 +44,28 @@ class CellView(QWidget):
 
     def __init__(self, session: Session, album: Album, parent: QWidget) -> None:
         super().__init__(parent)
-        self._album = album
+        self._album, self._imaging = album, session.imaging
+        self._tissue: Tissue | None = None
+        self._offered: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self._shown: tuple[Tissue, int] | None = None
         self._portrait = Inquiry(session.jobs, "crop", self._on_portrait, self)
-        self._channels = Inquiry(session.jobs, "channels", self._on_channels, self)
+        # The first one may need the types of all cells.
+        self._sentence = Inquiry(session.jobs, "sentence", self._on_sentence, self, GALLERY)
+        self._choices = Inquiry(session.jobs, "channels", self._on_choices, self)
         self.picture, self.text, self.sentence = (QLabel(self) for _ in range(3))
-        self.width_box = QComboBox(self)
+        self.width_box, self.image_box = QComboBox(self), QComboBox(self)
         self.marked = QCheckBox("Outlines", self)
         self.hover = QCheckBox("On hover", self)
         self.channels = ChannelButton(self)
         self._lay_out()
         self.width_box.currentIndexChanged.connect(lambda *_: self._on_look())
         self.marked.toggled.connect(lambda *_: self._on_look())
-        self.channels.menu().triggered.connect(lambda *_: self._on_look())
+        self.image_box.activated.connect(
+            lambda *_: self._imaging.cut_from(self.image_box.currentData())
+        )
+        self.channels.menu().triggered.connect(
+            lambda *_: self._imaging.cut_channels(self.channels.chosen())
+        )
 
     def _lay_out(self) -> None:
         for label in (self.text, self.sentence):
@@ -78,6 +80,14 @@ class CellView(QWidget):
         self.width_box.setCurrentText("Wider")
         self.width_box.setToolTip("How much of the image is seen around a cell.")
         self.width_box.setAccessibleName("Width of the pictures")
+        FitTexts(self.image_box)
+        self.image_box.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.image_box.setMinimumContentsLength(6)
+        self.image_box.setToolTip("Which image the pictures are cut from.")
+        self.image_box.setAccessibleName("Image of the pictures")
+        self.image_box.hide()
         self.marked.setChecked(self._album.look.marked)
         self.marked.setToolTip(
             "Draw the cell's boundary (yellow) and its neighbours' (white) over the pictures; "
@@ -98,24 +108,30 @@ class CellView(QWidget):
         layout.addLayout(head)
         layout.addWidget(self.sentence)
         layout.addLayout(options)
+        layout.addWidget(self.image_box)
         layout.addWidget(self.channels)
 
     # ---- what is shown
 
     def show_tissue(self, tissue: Tissue | None) -> None:
-        """Offer the channels of a tissue's image; of no cell yet."""
+        """Offer a tissue's images and their channels; of no cell yet."""
         self.show_cell(tissue, None)
-        if tissue is None:
-            self.channels.offer(())
-        else:
-            ask = self._album.channels(tissue)
-            self._channels.ask(lambda token: (tissue, ask()))
+        self._tissue, self._offered = tissue, ((), ())
+        self.show_choices()
+
+    def show_choices(self) -> None:
+        """Show what was chosen, and ask what there is to choose from, which opens the images."""
+        self._show_offered()
+        if (tissue := self._tissue) is not None:
+            ask = self._album.choices(tissue)
+            self._choices.ask(lambda token: (tissue, ask()))
 
     def show_cell(self, tissue: Tissue | None, cell: int | None) -> None:
         """Show a cell, or say how one gets to see one."""
         if tissue is None or cell is None:
             self._shown = None
             self._portrait.drop()
+            self._sentence.drop()
             self.picture.clear()
             self.picture.hide()
             self.say(_HELP)
@@ -127,6 +143,8 @@ class CellView(QWidget):
         self._shown = (tissue, cell)
         self.text.setText(about(tissue, cell))
         self._portrait.ask(self._album.portrait(tissue, cell, SIDE, self.devicePixelRatioF()))
+        write = self._album.sentence(tissue, cell)
+        self._sentence.ask(lambda token: (cell, write(token)))
 
     def say(self, text: str) -> None:
         """Show a text instead of a cell."""
@@ -146,13 +164,33 @@ class CellView(QWidget):
         if answer.picture is None:
             why = answer.why_not or _NO_IMAGE
             self.text.setText(f"{about(*self._shown)}\n{why}")
-        self.sentence.setText(answer.sentence.replace(",", ",\u200b").replace("_", "_\u200b"))
-        self.sentence.setVisible(bool(answer.sentence))
 
-    def _on_channels(self, answer: Any) -> None:
-        if not isinstance(answer, Failed):  # the picture says why an image cannot be read
-            self.channels.offer(answer[1])
-            self._on_look()
+    def _on_sentence(self, answer: Any) -> None:
+        if isinstance(answer, Failed) or self._shown is None or answer[0] != self._shown[1]:
+            return
+        text = answer[1]
+        self.sentence.setText(text.replace(",", ",\u200b").replace("_", "_\u200b"))
+        self.sentence.setVisible(bool(text))
+
+    def _on_choices(self, answer: Any) -> None:
+        # The picture says why an image cannot be read.
+        if not isinstance(answer, Failed) and answer[0] is self._tissue:
+            self._offered = answer[1]
+            self._show_offered()
+
+    def _show_offered(self) -> None:
+        """Offer the images and channels that there are, as they were chosen."""
+        images, channels = self._offered
+        chosen = None if self._tissue is None else self._tissue.choices
+        self.channels.offer(channels, () if chosen is None else chosen.cut_channels)
+        with QSignalBlocker(self.image_box):
+            self.image_box.clear()
+            self.image_box.addItem("Pictures from the image that was measured", "")
+            for name in images:
+                self.image_box.addItem(f"Pictures from {name}", name)
+            found = self.image_box.findData("" if chosen is None else chosen.cut_from)
+            self.image_box.setCurrentIndex(max(0, found))
+        self.image_box.setVisible(len(images) > 1)
 
     # ---- how it looks
 
@@ -161,70 +199,9 @@ class CellView(QWidget):
             self._album.look,
             n_windows=WIDTHS[self.width_box.currentText()],
             marked=self.marked.isChecked(),
-            channels=self.channels.chosen(),
         )
 
     def again(self) -> None:
         """Show the same cell as pictures look now."""
         if self._shown is not None:
             self.show_cell(*self._shown)
-
-
-class _StayingMenu(QMenu):
-    """A menu that stays open while its entries are ticked."""
-
-    def mouseReleaseEvent(self, event: Any) -> None:
-        """Tick the entry under the mouse."""
-        action = self.activeAction()
-        if action is not None and action.isEnabled():
-            action.trigger()
-        else:
-            super().mouseReleaseEvent(event)
-
-
-class ChannelButton(QPushButton):
-    """Which of an image's channels are seen, ticked in a menu; hidden where there is no choice."""
-
-    def __init__(self, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setObjectName("columns")
-        self.setToolTip("Which channels of the image the pictures show, in the file's colours.")
-        self.setMenu(_StayingMenu(self))
-        self.menu().triggered.connect(lambda *_: self._say())
-        self._first = 3
-        self.hide()
-
-    def offer(self, names: Sequence[str]) -> None:
-        """Offer other channels; those that stay keep their ticks, else the first three have one."""
-        before = [action.data() for action in self.menu().actions()]
-        if before == list(names):
-            return
-        ticked = self.chosen() or ()
-        kept = [name for name in names if name in ticked] or list(names[: self._first])
-        with QSignalBlocker(self.menu()):
-            self.menu().clear()
-            for name in names:
-                action: QAction = self.menu().addAction(name.replace("&", "&&"))
-                action.setData(name)
-                action.setCheckable(True)
-                action.setChecked(name in kept)
-        self.setVisible(len(names) > 1)
-        self._say()
-
-    def chosen(self) -> tuple[str, ...] | None:
-        """Return the ticked channels; ``None`` where none is, which shows the first ones."""
-        ticked = tuple(action.data() for action in self.menu().actions() if action.isChecked())
-        return ticked or None
-
-    def _say(self) -> None:
-        names = self.chosen() or ("the first three",)
-        room = max(80, self.width() - 40)
-        text = self.fontMetrics().elidedText(
-            "Channels: " + ", ".join(names), Qt.TextElideMode.ElideRight, room
-        )
-        self.setText(text.replace("&", "&&"))
-
-    def resizeEvent(self, event: Any) -> None:
-        """Elide the names as the width demands."""
-        super().resizeEvent(event)
-        self._say()

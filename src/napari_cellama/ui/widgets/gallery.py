@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from napari_cellama.ui.workers import Job
 
 SLOT = "gallery"
-#: A picture's side on the screen, and how many come from the job at a time.
-SIDE, _BATCH = 92, 9
+#: A picture's side on the screen.
+SIDE = 92
+#: How many pictures, and of how many seconds, come from the job at a time.
+_BATCH, _SOON_S = 9, 0.04
 _GAP = 4
 _FAIL, _PASS = QColor("#d62728"), QColor("#2ca02c")
 VERDICT_ROLE = int(Qt.ItemDataRole.UserRole)
@@ -40,9 +43,16 @@ class _Wishes:
         self.cells: list[int] = []
         self.tried: set[int] = set()
 
-    def next(self) -> list[int]:
-        """Return the next few that were not tried yet."""
-        return [cell for cell in self.cells if cell not in self.tried][:_BATCH]
+    def next(self) -> int | None:
+        """Return the first that was not tried yet."""
+        return next((cell for cell in self.cells if cell not in self.tried), None)
+
+    def taken(self, token: CancelToken) -> Iterator[int]:
+        """Yield one after the other, as they are wished for at the time."""
+        while (cell := self.next()) is not None:
+            token.check()
+            self.tried.add(cell)
+            yield cell
 
 
 class CropModel(QAbstractListModel):
@@ -83,19 +93,24 @@ class CropModel(QAbstractListModel):
         cells = (int(self.cells[row]) for row in rows)
         self._wishes.cells = [cell for cell in cells if cell not in self.pictures]
         job = self._session.jobs.current(SLOT)
-        if self._cut is not None and self._wishes.next() and (job is None or job.token.cancelled):
+        wanted = self._cut is not None and self._wishes.next() is not None
+        if wanted and (job is None or job.token.cancelled):
             self._start(self._cut, self._wishes)
 
     def _start(self, cut: Cut, wishes: _Wishes) -> None:
         def events(token: CancelToken) -> Iterator[Any]:
-            while cells := wishes.next():
-                token.check()
-                wishes.tried.update(cells)
-                yield list(zip(cells, cut(cells), strict=False))
+            together, since = [], perf_counter()
+            for made in cut(wishes.taken(token)):
+                together.append(made)
+                if len(together) == _BATCH or perf_counter() - since > _SOON_S:
+                    yield together
+                    together, since = [], perf_counter()
+            yield together
 
         def on_event(job: Job, event: Any) -> None:
             self._on_event(event)
-            if isinstance(event, Ended) and wishes is self._wishes and wishes.next():
+            more = wishes is self._wishes and wishes.next() is not None
+            if isinstance(event, Ended) and more:
                 self._start(cut, wishes)  # what was wished for just as the job ended
 
         self._session.jobs.start(SLOT, "Cutting pictures", events, on_event)

@@ -17,8 +17,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cellama.ui import format as fmt
-from napari_cellama.ui.image_desk import BEST
-from napari_cellama.ui.imaging import NO_IMAGE, SLOT
+from napari_cellama.ui.image_desk import BEST, NO_IMAGE
+from napari_cellama.ui.imaging import SLOT
 from napari_cellama.ui.widgets.choosers import ColumnsEdit, FitTexts
 from napari_cellama.ui.widgets.form import Rows, WheelGuard, stops_of
 from napari_cellama.ui.widgets.landmarks import Attempt, Landmarks, ValuesEdit
@@ -236,7 +236,7 @@ class ImagePart(QWidget):
         if opening is not None:
             self.about.setText(f"{opening.title}…")
         self.add_button.setEnabled(opening is None)
-        self._show_measured(tissue, [*inside, *(a.name for a in tissue.images if a.how != "none")])
+        self._show_measured(tissue, self._imaging.aligned(tissue))
 
     def _show_attached(self, tissue: Tissue, attached: Attached | None) -> None:
         """Show an image that can be aligned, or nothing of that."""
@@ -285,18 +285,18 @@ class ImagePart(QWidget):
 
     def _show_measured(self, tissue: Tissue, names: list[str]) -> None:
         """Show which image and channels will be judged."""
-        desk = self._imaging.desk_of(tissue)
+        measure, channels = self._imaging.to_measure(tissue)
         self.measured.setVisible(bool(names))
         choices = [(_BESTS, BEST), *((name, name) for name in names), (_NONE, NO_IMAGE)]
-        _offer(self.measure, choices, desk.measure)
-        attached = self._imaging.attached(tissue, desk.measure)
-        image = self._imaging.inside(tissue).get(desk.measure)
+        _offer(self.measure, choices, measure)
+        attached = self._imaging.attached(tissue, measure)
+        image = self._imaging.inside(tissue).get(measure)
         if attached is not None:
             image = self._imaging.image_of(tissue, attached)
         several = image is not None and not image.rgb and image.n_channels > 1
         self.measured.show_row("channels", several)
         if several:
-            _tick(self.channels, image.channels, desk.measure_channels)
+            _tick(self.channels, image.channels, channels)
         moved = self._imaging.has_moved(tissue)
         self.moved.setVisible(moved)
         self.moved.setText(

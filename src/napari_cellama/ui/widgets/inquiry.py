@@ -29,13 +29,21 @@ class Inquiry(QObject):
         Called on the main thread with the answer, or with workers.Failed.
     parent
         The widget that asks; its end is the inquiry's.
+    after
+        The slot of a job that somebody waits for more; it is not asked while that is at work.
     """
 
     def __init__(
-        self, jobs: Jobs, slot: str, on_answer: Callable[[Any], None], parent: QObject
+        self,
+        jobs: Jobs,
+        slot: str,
+        on_answer: Callable[[Any], None],
+        parent: QObject,
+        after: str | None = None,
     ) -> None:
         super().__init__(parent)
         self._jobs, self._slot, self._on_answer = jobs, slot, on_answer
+        self._after = after
         self._question: Callable[[CancelToken], Any] | None = None
         self._timer = QTimer(self, singleShot=True, interval=PAUSE_MS)
         self._timer.timeout.connect(self._ask_now)
@@ -52,6 +60,9 @@ class Inquiry(QObject):
         self._jobs.cancel(self._slot)
 
     def _ask_now(self) -> None:
+        if self._after is not None and self._jobs.current(self._after) is not None:
+            self._timer.start()
+            return
         question = self._question
 
         def events(token: CancelToken) -> Iterator[Any]:

@@ -46,6 +46,7 @@ class Look(QWidget):
         super().__init__(parent)
         self._session, self._album = session, album
         self._seen: tuple[Any, ...] = ()
+        self._images: tuple[Any, ...] | None = None
         self._cell: int | None = None
         self.view = CellView(session, album, self)
         self.whom, self.how, self.reason = (QComboBox(self) for _ in range(3))
@@ -68,6 +69,7 @@ class Look(QWidget):
             session.matrix_ready,
         ):
             listen(self, signal, self.refresh)
+        listen(self, session.images_changed, self._on_images)
         for signal in (album.changed, session.boundaries_ready):
             listen(self, signal, self._on_look)
         self.refresh()
@@ -112,6 +114,7 @@ class Look(QWidget):
         if seen != self._seen:
             other = not self._seen or tissue is not self._seen[0]
             self._seen = seen
+            self._images = None if tissue is None else (tissue.choices, tissue.images)
             self._cell = None if other else self._cell
             self.view.show_tissue(tissue)
             self.gallery.crops.show_cells(np.zeros(0, np.int64), None, str)
@@ -148,6 +151,14 @@ class Look(QWidget):
             self._show_cells(self.gallery.crops.cells)
             self.gallery.setCurrentIndex(self.gallery.crops.index(row))
         self.view.again()
+
+    def _on_images(self, tissue: Tissue) -> None:
+        """Cut the pictures anew where they are of another image, place or channels by now."""
+        seen = (tissue.choices, tissue.images)
+        if tissue is self._session.active and seen != self._images:
+            self._images = seen
+            self.view.show_choices()
+            self._on_look()
 
     def _on_picked(self, tissue: Tissue, cell: int) -> None:
         if tissue is self._session.active:
