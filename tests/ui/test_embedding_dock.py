@@ -230,6 +230,14 @@ def test_a_lasso_selects_and_with_ctrl_takes_away(mapped, session, viewer):
     wanted[0] = False
     np.testing.assert_array_equal(session.active.selection, wanted)
     assert mapped.canvas._view.camera.rect == before, "a lasso does not move the view"
+    session.take_tool("lasso", "add")  # chosen in the Clusters dock
+    drag(mapped.canvas, viewer, box(low - 0.5, low + 0.5), SHIFT)
+    wanted[0] = True
+    np.testing.assert_array_equal(session.active.selection, wanted)
+    session.take_tool("lasso", "intersect")
+    drag(mapped.canvas, viewer, box(low - 0.5, low + 1.5), SHIFT)
+    wanted &= ((places >= low - 0.5) & (places <= low + 1.5)).all(axis=1)
+    np.testing.assert_array_equal(session.active.selection, wanted)
 
 
 def test_the_map_is_moved_zoomed_and_selected_on_by_keys(mapped, session, qtbot):

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 _SIZE = 290
 _OF = {"Niches": "niches", "Cells": "cells"}
 _HELP = (
-    "Drag to move, wheel to zoom; Shift and drag for a lasso, with Ctrl one that takes away; ? "
-    "shows the keys."
+    "Drag to move, wheel to zoom; Shift and drag for a lasso, which replaces the selection or does "
+    "what is chosen beside Lasso in the Clusters dock, and with Ctrl takes away; ? shows the keys."
 )
 
 
@@ -195,9 +195,12 @@ class EmbeddingDock(QWidget):
             self._session.pick_cell(int(self._cells[point]))
 
     def _select_in_view(self, how: How) -> None:
-        self._on_lasso(self.canvas.in_view(), how)
+        self._select(self.canvas.in_view(), how)
 
     def _on_lasso(self, inside: np.ndarray, how: How) -> None:
+        self._select(inside, self._session.how if how == "replace" else how)
+
+    def _select(self, inside: np.ndarray, how: How) -> None:
         tissue = self._session.active
         mask = np.zeros(tissue.n_obs, bool)
         mask[self._cells[inside]] = True
