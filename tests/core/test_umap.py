@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from core_tissues import HashEncoder, finish, make_tissue
 
 from napari_cellama.core import umap
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.slots import is_ours
-from napari_cellama.core.umap import Placed, laying_out, put_layout
+from napari_cellama.core.umap import Begun, Placed, laying_out, put_layout, starts
 from napari_cellama.errors import Cancelled, UserError
 from napari_cellama.recipe import Recipe
 
@@ -57,6 +58,44 @@ def test_a_cell_is_placed_alike_whoever_is_placed_with_it(monkeypatch):
     _, told = end_of(steps)
     assert [step.done for step in told] == [150, 200]
     assert rounds == [30, 30]
+
+
+@pytest.mark.filterwarnings("ignore")  # umap-learn misses a tensorflow that nobody asked for
+def test_cells_start_where_umap_learn_starts_them():
+    from umap.umap_ import init_graph_transform
+
+    rng = np.random.default_rng(0)
+    graph = sp.random(500, 90, 0.1, format="csr", dtype=np.float32, random_state=1)
+    graph.data = rng.uniform(0.01, 1, len(graph.data)).astype(np.float32)
+    graph.data[::40] = 1  # the very cell
+    graph.data[graph.indptr[3] : graph.indptr[4]] = 0  # like none
+    graph.eliminate_zeros()
+    places = rng.normal(size=(90, 2)).astype(np.float32)
+    found = starts(graph, places)
+    np.testing.assert_array_equal(found, init_graph_transform(graph, places))
+    assert np.isnan(found[3]).all()
+    assert np.isfinite(np.delete(found, 3, axis=0)).all()
+
+
+def test_a_map_that_was_stopped_goes_on_as_if_it_had_not_been(monkeypatch):
+    monkeypatch.setattr(umap, "_CHUNK", 50)
+    features = np.random.default_rng(0).normal(size=(5_300, 4)).astype(np.float32)
+    features[7] = np.nan
+    n_learnt = 5_000  # more than umap-learn compares one by one
+    whole, told = end_of(laying_out(features, seed=3, n_learnt=n_learnt))
+    assert [bool(step.learnt) for step in told[:3]] == [False, True, False]
+    half = np.full_like(whole, np.nan)
+    for step in told[:4]:
+        half[step.cells] = step.places
+    with monkeypatch.context() as patch:
+        patch.setattr(umap, "_model", None)  # nothing is learnt again
+        begun = Begun(told[1].learnt, half)
+        again, rest = end_of(laying_out(features, seed=3, n_learnt=n_learnt, begun=begun))
+    np.testing.assert_array_equal(again, whole)
+    assert [(step.done, len(step.cells)) for step in rest] == [
+        (5_100, 0), (5_150, 50), (5_200, 50), (5_250, 50), (5_299, 49),
+    ]  # fmt: skip
+    assert np.isfinite(half).all(axis=1).sum() == 5_100
 
 
 def test_too_few_cells_are_refused():

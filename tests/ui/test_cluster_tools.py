@@ -8,6 +8,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication, QFileDialog, QInputDialog, QVBoxLayout, QWidget
 
+from napari_cellama.recipe import Recipe
 from napari_cellama.ui.actions import ACTIONS, BY_ID
 from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.layers import show
@@ -98,6 +99,34 @@ def test_a_cell_type_is_subclustered_with_one_click(qtbot, opened, adata):
     assert "celltype_edited" not in session.active.assemble().obs
     click(qtbot, dock.tools.buttons["redo"])
     assert rows(dock)[:3] == ["T cell", "T cell.1", "T cell.2"]
+
+
+def test_number_method_and_seed_are_the_users_own(qtbot, opened):
+    _, session, dock = opened
+    division = dock.tools.division
+    click(qtbot, division.more)
+    division.method.setFocus()
+    for _ in range(2):
+        qtbot.keyClick(division.method, Qt.Key.Key_Down)
+    assert division.method.currentText() == "Gaussian mixture"
+    division.seed.setFocus()
+    division.seed.selectAll()
+    qtbot.keyClicks(division.seed, "7")
+    qtbot.keyClick(division.seed, Qt.Key.Key_Return)
+    asked = []
+    for parts in (3, 1):
+        subclustered(qtbot, session, dock, parts=parts)
+        splits = session.active.assemble().uns["cellama"]["label_sets"]["celltype_edited"]["splits"]
+        ((_, split),) = splits.items()
+        recipe = Recipe.from_json(split["recipe"])
+        asked.append((recipe.n_clusters, recipe.clustering, recipe.seed))
+        n_parts = sum(name.startswith("T cell.") for name in rows(dock))
+        assert n_parts == split["n_parts"]
+        if parts == 3:
+            assert n_parts == 3
+        click(qtbot, dock.tools.buttons["undo"])
+    assert division.number.text() == "auto"
+    assert asked == [(3, "gmm", 7), ("auto", "gmm", 7)]
 
 
 def test_parts_are_folded_by_sign_and_by_key(qtbot, opened):

@@ -23,7 +23,6 @@ from napari_cellama.ui.actions import BY_ID, perform
 from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.layers import show
 from napari_cellama.ui.layouts import NOTHING_TO_SHOW, SLOT
-from napari_cellama.ui.map_canvas import inside_polygon
 from napari_cellama.ui.painting import FADED
 from napari_cellama.ui.panel import main_window, our_docks
 from napari_cellama.ui.tissue import Coloring, Tissue
@@ -40,7 +39,7 @@ RECIPE = Recipe(cell_type_key="celltype", n_clusters=2, n_neighbors=6, seed=4)
 def quick(monkeypatch):
     """Embed with a model that costs nothing, and lay out on a grid; UMAP has its own tests."""
 
-    def grid(features, *, seed, cancel):
+    def grid(features, *, seed, begun, cancel):
         n = len(features)
         yield Placed(0, n)
         cancel.check()
@@ -150,6 +149,32 @@ def test_it_can_float_and_comes_back(viewer, session, qtbot):
 # ---- the map
 
 
+def test_a_map_that_floats_and_comes_back_is_still_drawn(mapped, session, viewer, qtbot):
+    holder, canvas = mapped.parent(), mapped.canvas
+    canvas.zoom(1.5)
+    moved = canvas._view.camera.rect
+    session.select(np.arange(120) < 30)
+    for floats in (True, False):
+        before = canvas.native
+        holder.setFloating(floats)
+        if floats:
+            holder.setGeometry(50, 50, 420, 480)
+        qtbot.waitUntil(lambda: canvas.native.isVisible() and not canvas._renewing.isActive())
+        for _ in range(5):
+            QApplication.processEvents()
+        assert canvas.native is not before, "Qt has made another context"
+        assert (canvas._view.camera.rect.size == np.array(moved.size)).all()
+        shown = canvas._canvas.render(alpha=False)
+        cell = int(np.flatnonzero(canvas.in_view() & session.active.selection[mapped._cells])[0])
+        x, y = canvas.pixel_of(cell) * shown.shape[0] / canvas.native.height()
+        color = layers_of(viewer).layer_of(session.active).face_color[cell, :3] * 255
+        np.testing.assert_allclose(shown[round(y), round(x), :3], color, atol=4)
+    qtbot.mouseClick(canvas.native, LEFT, pos=at(mapped, 42))
+    assert session.active.picked == 42
+    qtbot.keyClick(canvas.native, Qt.Key.Key_0)
+    assert canvas._view.camera.rect == canvas._whole
+
+
 def test_a_map_is_drawn_in_the_tissues_colours(mapped, session, viewer):
     tissue = session.active
     layout = tissue.layouts["X_niche_umap"]
@@ -205,6 +230,14 @@ def test_a_lasso_selects_and_with_ctrl_takes_away(mapped, session, viewer):
     wanted[0] = False
     np.testing.assert_array_equal(session.active.selection, wanted)
     assert mapped.canvas._view.camera.rect == before, "a lasso does not move the view"
+    session.take_tool("lasso", "add")  # chosen in the Clusters dock
+    drag(mapped.canvas, viewer, box(low - 0.5, low + 0.5), SHIFT)
+    wanted[0] = True
+    np.testing.assert_array_equal(session.active.selection, wanted)
+    session.take_tool("lasso", "intersect")
+    drag(mapped.canvas, viewer, box(low - 0.5, low + 1.5), SHIFT)
+    wanted &= ((places >= low - 0.5) & (places <= low + 1.5)).all(axis=1)
+    np.testing.assert_array_equal(session.active.selection, wanted)
 
 
 def test_the_map_is_moved_zoomed_and_selected_on_by_keys(mapped, session, qtbot):
@@ -330,14 +363,19 @@ def slow(monkeypatch):
     """Place 60 cells, then ten whenever the returned gate is let go of."""
     gate = threading.Semaphore(0)
 
-    def laid_out(features, *, seed, cancel):
+    def laid_out(features, *, seed, begun, cancel):
         n, order = len(features), np.random.default_rng(seed).permutation(len(features))
         places = np.random.default_rng(seed).normal(size=(n, 2)).astype(np.float32)
-        yield Placed(0, n)
-        for start, stop in zip([0, *range(60, n, 10)], range(60, n + 1, 10), strict=True):
+        done = 0 if begun is None else int(np.isfinite(begun.places).all(axis=1).sum())
+        assert begun is None or begun.learnt == b"learnt"
+        yield Placed(done, n)
+        starts = [start for start in [0, *range(60, n, 10)] if start >= done]
+        for start in starts:
+            stop = start + 10 if start else 60
             while not gate.acquire(timeout=0.01):
                 cancel.check()
-            yield Placed(stop, n, order[start:stop], places[order[start:stop]])
+            some = order[start:stop]
+            yield Placed(stop, n, some, places[some], b"" if start else b"learnt")
         return places
 
     monkeypatch.setattr(layouts, "laying_out_apart", laid_out)
@@ -348,6 +386,7 @@ def test_the_first_cells_are_painted_before_the_others_are_placed(dock, session,
     run(session)
     qtbot.mouseClick(dock.button, LEFT)
     qtbot.waitUntil(lambda: dock.status.text() == "Learning the map…")
+    qtbot.waitUntil(lambda: dock.status.text() == "Learning the map… · 2 s")
     slow.release()
     qtbot.waitUntil(lambda: dock.canvas.native.isVisible() and len(dock._cells) == 60)
     assert dock.status.text() == "60 of 120 cells placed"
@@ -386,10 +425,37 @@ def test_cancel_keeps_the_cells_that_are_placed(dock, session, qtbot, slow):
     saved = session.active.assemble()
     assert np.isfinite(saved.obsm["X_niche_umap"]).all(axis=1).sum() == 70
     assert saved.uns["cellama"]["runs"]["niche"]["layouts"]["X_niche_umap"]["placed"] == 70
-    slow.release(7)
+
+
+def test_a_stopped_map_goes_on_where_it_was(dock, session, qtbot, slow):
+    run(session)
+    qtbot.mouseClick(dock.button, LEFT)
+    slow.release(2)
+    qtbot.waitUntil(lambda: dock.status.text().startswith("70 of 120"))
+    qtbot.mouseClick(dock.button, LEFT)
+    qtbot.waitUntil(lambda: session.jobs.current(SLOT) is None)
+    QApplication.processEvents()
+    stopped = session.active.layouts["X_niche_umap"]
+    assert dock.button.text() == "Continue"
+    assert dock.button.toolTip() == "Place the cells that are not on the map yet."
+    qtbot.mouseClick(dock.button, LEFT)
+    assert dock.status.text() == "70 of 120 cells placed"
+    assert len(dock._cells) == 70, "they stay in sight"
+    qtbot.mouseClick(dock.button, LEFT)  # stopped before there is more
+    qtbot.waitUntil(lambda: session.jobs.current(SLOT) is None)
+    QApplication.processEvents()
+    assert session.active.layouts["X_niche_umap"] is stopped
+    assert dock.button.text() == "Continue"
+    slow.release(5)
     make(qtbot, dock, session)
-    assert len(dock._cells) == 120
     whole = session.active.layouts["X_niche_umap"]
+    assert whole.is_whole
+    assert not whole.learnt, "no memory is held for nothing"
+    assert whole.seconds > stopped.seconds
+    np.testing.assert_array_equal(whole.places[dock._cells], whole.places)
+    known = np.isfinite(stopped.places).all(axis=1)
+    np.testing.assert_array_equal(whole.places[known], stopped.places[known])
+    assert dock.button.text() == "Map"
     qtbot.mouseClick(dock.button, LEFT)
     slow.release()
     qtbot.waitUntil(lambda: len(dock._cells) == 60)
@@ -469,12 +535,3 @@ def test_a_closed_dock_is_gone(viewer, session, qtbot, is_gone):
     session.color_by(Coloring("obs", "celltype"))
     session.select(np.arange(120) < 5)
     viewer.theme = "light"
-
-
-def test_a_lasso_may_cross_itself():
-    rng = np.random.default_rng(0)
-    points = rng.uniform(0, 1, (2_000, 2))
-    bow_tie = np.array([[0.0, 0], [1, 1], [1, 0], [0, 1]])
-    x, y = points.T
-    expected = np.abs(y - 0.5) < np.abs(x - 0.5)
-    np.testing.assert_array_equal(inside_polygon(points, bow_tie), expected)

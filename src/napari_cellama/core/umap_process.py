@@ -23,7 +23,7 @@ import numpy as np
 
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.model_process import import_path
-from napari_cellama.core.umap import LEARNT_ON, Placed, laying_out
+from napari_cellama.core.umap import LEARNT_ON, Begun, Placed, laying_out
 from napari_cellama.errors import UserError
 
 #: How often a waiting thread looks at its cancel token, in seconds.
@@ -46,6 +46,7 @@ def laying_out_apart(
     *,
     seed: int = 0,
     n_learnt: int = LEARNT_ON,
+    begun: Begun | None = None,
     cancel: CancelToken | None = None,
 ) -> Generator[Placed, None, np.ndarray]:
     """Do what :func:`~.umap.laying_out` does, in a child process.
@@ -54,7 +55,7 @@ def laying_out_apart(
 
     Parameters
     ----------
-    features, seed, n_learnt
+    features, seed, n_learnt, begun
         As there.
     cancel
         Looked at twenty times a second.
@@ -80,7 +81,8 @@ def laying_out_apart(
     """
     cancel = cancel or CancelToken()
     cancel.check()
-    child = _Child({"features": np.asarray(features), "seed": seed, "n_learnt": n_learnt})
+    order = {"seed": seed, "n_learnt": n_learnt, "begun": begun}
+    child = _Child({"features": np.asarray(features), **order})
     try:
         while True:
             cancel.check()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from psygnal import Signal
 from napari_cellama.core.context import niche_representation
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.search_space import SearchSpace
-from napari_cellama.core.umap import Placed
+from napari_cellama.core.umap import Begun, Placed
 from napari_cellama.core.umap_process import laying_out_apart
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import Recipe
@@ -54,6 +54,8 @@ class Layout:
         How long it took; 0 where it was read from a file.
     placed, total
         Cells that have a place, and that would have one if it were whole.
+    learnt
+        What the other cells are placed by (see :class:`~..core.umap.Placed`), until it is whole.
     """
 
     run: str
@@ -63,11 +65,17 @@ class Layout:
     seconds: float = 0.0
     placed: int = 0
     total: int = 0
+    learnt: bytes = field(default=b"", repr=False)
 
     @property
     def is_whole(self) -> bool:
         """Whether every cell that can have a place has one."""
         return self.placed == self.total
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether it was stopped so that making it goes on where it was."""
+        return bool(self.learnt) and not self.is_whole
 
 
 @dataclass(frozen=True)
@@ -141,6 +149,8 @@ class Layouts:
     def make(self, of: Of) -> Job:
         """Make a map of the niches' or the cells' embedding, as a job.
 
+        One that was stopped while cells were placed goes on there.
+
         Raises
         ------
         UserError
@@ -151,13 +161,19 @@ class Layouts:
         tissue = self._session.active
         run = self.run_of(tissue)
         snapshot, result = tissue.snapshot, tissue.results.get(run)
+        known = self.get(tissue, of)
+        stopped = known if known is not None and known.can_go_on else None
 
         def events(token: CancelToken) -> Iterator[Any]:
             start = time.perf_counter()
             features, seed = embedding_of(snapshot, run, result, of, token)
-            empty = np.full((len(features), 2), np.nan, np.float32)
-            layout = Layout(run, slot_of(run, of), empty, seed)
-            yield from growing(layout, laying_out_apart(features, seed=seed, cancel=token), start)
+            if stopped is None:
+                empty = np.full((len(features), 2), np.nan, np.float32)
+                layout, begun = Layout(run, slot_of(run, of), empty, seed), None
+            else:
+                layout, begun = stopped, Begun(stopped.learnt, stopped.places)
+            placing = laying_out_apart(features, seed=seed, begun=begun, cancel=token)
+            yield from growing(layout, placing, start)
 
         def on_event(job: Job, event: Any) -> None:
             holds = tissue in self._session.tissues and tissue.results.get(run) is result
@@ -211,28 +227,31 @@ def growing(
     Parameters
     ----------
     layout
-        Nothing on it yet.
+        What is on it already.
     placing
         Tells of cells as they are placed.
     start
         When it began, by ``time.perf_counter``.
     """
-    places, done, total, shown, first = layout.places, 0, 0, 0, (0.0, 0)
+    places, learnt, first = layout.places.copy(), layout.learnt, (0.0, 0)
+    done, total, shown = layout.placed, layout.total, layout.placed
 
     def grown() -> Layout:
-        took = time.perf_counter() - start
-        return replace(layout, places=places.copy(), seconds=took, placed=done, total=total)
+        took = layout.seconds + time.perf_counter() - start
+        rest = learnt if done < total else b""
+        so_far = {"placed": done, "total": total, "learnt": rest}
+        return replace(layout, places=places.copy(), seconds=took, **so_far)
 
     try:
         for placed in placing:
-            done, total = placed.done, placed.total
+            done, total, learnt = placed.done, placed.total, placed.learnt or learnt
             places[placed.cells] = placed.places
             now = time.perf_counter()
             if done and not first[1]:
                 first = now, done
             rate = (done - first[1]) / max(now - first[0], 1e-9)
             yield Step(done, total, (total - done) / rate if rate else None)
-            if done and (done >= shown * _GROWTH or done == total):
+            if done > shown and (done >= shown * _GROWTH or done == total):
                 shown = done
                 yield grown()
     except Exception:

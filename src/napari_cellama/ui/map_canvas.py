@@ -6,9 +6,13 @@ from typing import Any, Literal
 
 import numpy as np
 from psygnal import Signal
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 from vispy.geometry import Rect
-from vispy.scene import PanZoomCamera, SceneCanvas
+from vispy.scene import PanZoomCamera, SceneCanvas, ViewBox
 from vispy.scene.visuals import Line, Markers
+
+from napari_cellama.core.lasso import points_inside
 
 #: What becomes of the selection: replaced, extended or reduced.
 Way = Literal["replace", "add", "subtract"]
@@ -18,6 +22,17 @@ _REACH, _TREMBLE = 8.0, 4.0
 _MARGIN = 0.05
 #: Corners of a lasso lie at least so many pixels apart.
 _STEP = 2.0
+
+
+class _OneView(SceneCanvas):
+    """A canvas whose one view gets all that the mouse does.
+
+    vispy draws everything a second time to find that out, for each click and turn of the wheel.
+    """
+
+    def visual_at(self, pos: Any) -> ViewBox:
+        """Return the view."""
+        return next(child for child in self.central_widget.children if isinstance(child, ViewBox))
 
 
 class MapCanvas:
@@ -32,39 +47,80 @@ class MapCanvas:
         The point's number.
     ``lassoed(mask, way)``
         (n,) bool: the points inside, and what is to become of the selection.
+    ``renewed()``
+        The points are to be painted again: they are in another window, on another canvas.
     """
 
     clicked = Signal(object)
     hovered = Signal(object)
     lassoed = Signal(object, str)
+    renewed = Signal()
 
     def __init__(self) -> None:
+        #: Holds the canvas and has the focus; what is drawn on may be replaced.
+        self.widget = QWidget()
+        self.widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        QVBoxLayout(self.widget).setContentsMargins(0, 0, 0, 0)
+        self._renewing = QTimer(self.widget, singleShot=True, interval=0)
+        self._renewing.timeout.connect(self._renew)
+        self._background = "black"
+        self._open()
+        self._points = np.zeros((0, 2), np.float32)
+        self._whole = Rect(self._view.camera.rect)
+        self._pressed: np.ndarray | None = None
+        self._outline: list[np.ndarray] = []
+
+    def _open(self) -> None:
+        """Make the canvas that is drawn on."""
         # napari has chosen vispy's backend; keys stay Qt's, so that Tab and shortcuts work.
-        self._canvas = SceneCanvas(keys=None, size=(260, 260), vsync=True)
+        self._canvas = _OneView(keys=None, size=(260, 260), vsync=True)
+        self._has_context = False
         self._view = self._canvas.central_widget.add_view()
         self._view.camera = PanZoomCamera(aspect=1)
         self._markers = Markers(parent=self._view.scene)
         self._markers.antialias = 1
         self._markers.set_gl_state("translucent", depth_test=False)
-        self._lasso = Line(parent=self._view.scene, color=(1, 1, 1, 0.9), width=1.5)
+        self._lasso = Line(parent=self._view.scene, width=1.5)
         self._lasso.visible = False
-        self._points = np.zeros((0, 2), np.float32)
-        self._whole = Rect(self._view.camera.rect)
-        self._pressed: np.ndarray | None = None
-        self._outline: list[np.ndarray] = []
+        self.set_background(self._background)
+        self.native.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.widget.layout().addWidget(self.native)
         events = self._canvas.events
+        events.initialize.connect(self._on_context)
         events.mouse_press.connect(self._on_press)
         events.mouse_move.connect(self._on_move)
         events.mouse_release.connect(self._on_release)
 
+    def _on_context(self, event: Any) -> None:
+        """Begin anew where Qt has made another context, as it does when the dock floats.
+
+        What vispy has put on the GPU is lost with the one before.
+        """
+        if self._has_context:
+            self._markers.visible = self._lasso.visible = False
+            self._renewing.start()
+        self._has_context = True
+
+    def _renew(self) -> None:
+        """Draw on another canvas, which shows the same."""
+        old, rect = self._canvas, Rect(self._view.camera.rect)
+        self.widget.layout().removeWidget(old.native)
+        old.events.initialize.disconnect(self._on_context)
+        self._open()
+        self._view.camera.rect = rect
+        self._pressed, self._outline = None, []
+        old.close()
+        old.native.deleteLater()
+        self.renewed.emit()
+
     @property
     def native(self) -> Any:
-        """The Qt widget."""
+        """The Qt widget that is drawn on."""
         return self._canvas.native
 
     def set_background(self, color: str) -> None:
         """Set the colour behind the points, and a lasso's to one that is seen on it."""
-        self._canvas.bgcolor = color
+        self._background = self._canvas.bgcolor = color
         dark = self._canvas.bgcolor.rgb.mean() < 0.5
         self._lasso.set_data(color=(1, 1, 1, 0.9) if dark else (0, 0, 0, 0.9))
 
@@ -150,9 +206,12 @@ class MapCanvas:
         self._lasso.visible = False
         if event.button != 1 or pressed is None:
             return
-        if len(outline) > 2:
+        if outline:
+            # Moves that follow each other too fast are left out, so the release counts as well.
+            outline.append(np.asarray(event.pos, float))
+        if len(outline) > 3:
             names = {str(getattr(key, "name", key)) for key in event.modifiers}
-            inside = inside_polygon(self._points, self._to_data(np.array(outline)))
+            inside = points_inside(self._points, self._to_data(np.array(outline)))
             self.lassoed.emit(inside, "subtract" if "Control" in names else "replace")
             event.blocked = True
         elif np.linalg.norm(np.asarray(event.pos) - pressed) <= _TREMBLE:
@@ -176,24 +235,3 @@ class MapCanvas:
     def _to_pixels(self, points: np.ndarray) -> np.ndarray:
         mapped = self._markers.get_transform("visual", "canvas").map(np.asarray(points, float))
         return mapped[:, :2] / mapped[:, 3:]
-
-
-def inside_polygon(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Return (n,) bool: which points lie in a polygon that may cross itself.
-
-    Parameters
-    ----------
-    points
-        (n, 2).
-    corners
-        (k, 2), not closed.
-    """
-    import shapely
-
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    inside = ((points >= low) & (points <= high)).all(axis=1)
-    polygon = shapely.make_valid(shapely.Polygon(corners))
-    shapely.prepare(polygon)
-    near = np.flatnonzero(inside)
-    inside[near] = shapely.contains_xy(polygon, points[near, 0], points[near, 1])
-    return inside

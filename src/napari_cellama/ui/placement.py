@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_cellama.core.lasso import points_inside
+
 if TYPE_CHECKING:
     from anndata import AnnData
 
@@ -76,17 +78,8 @@ class Placement:
             (k, 2) of (y, x), closed from the last to the first; where it crosses itself, what
             it surrounds twice is outside.
         """
-        import shapely
-
         found = np.zeros(self.n_obs, bool)
-        if len(outline) < 3:
-            return found
-        y, x = self.points[:, -2], self.points[:, -1]
-        (bottom, left), (top, right) = outline.min(axis=0), outline.max(axis=0)
-        near = np.flatnonzero((y >= bottom) & (y <= top) & (x >= left) & (x <= right))
-        polygon = shapely.Polygon(outline[:, ::-1])
-        shapely.prepare(polygon)
-        found[self.cells[near[shapely.contains_xy(polygon, x[near], y[near])]]] = True
+        found[self.cells[points_inside(self.points[:, -2:], outline)]] = True
         return found
 
     def nearest(

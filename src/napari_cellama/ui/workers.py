@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -51,6 +52,8 @@ class Job:
     title: str
     token: CancelToken = field(default_factory=CancelToken)
     id: int = field(default_factory=lambda: next(_ids))
+    #: When it began, by ``time.monotonic``.
+    started: float = field(default_factory=time.monotonic)
 
 
 class JobWorker(GeneratorWorker):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
@@ -45,8 +46,8 @@ if TYPE_CHECKING:
 _SIZE = 290
 _OF = {"Niches": "niches", "Cells": "cells"}
 _HELP = (
-    "Drag to move, wheel to zoom; Shift and drag for a lasso, with Ctrl one that takes away; ? "
-    "shows the keys."
+    "Drag to move, wheel to zoom; Shift and drag for a lasso, which replaces the selection or does "
+    "what is chosen beside Lasso in the Clusters dock, and with Ctrl takes away; ? shows the keys."
 )
 
 
@@ -73,13 +74,15 @@ class EmbeddingDock(QWidget):
         self._shown: Layout | None = None
         self._tissue: weakref.ref[Tissue] | None = None
         self._cells = np.zeros(0, np.int64)
-        self._step = ""
+        self._step = Step(0, 0)
+        #: Counts the seconds while the map is learnt, which tells of nothing else.
+        self._seconds = QTimer(self, interval=1_000)
         self.canvas = MapCanvas()
         self.of = QComboBox(self)
         self.button = QPushButton("Map", self)
         self.all_button = QPushButton("All", self)
         self._keys = MapKeys(self.canvas, session, self._select_in_view)
-        self.menu = PlotMenu(self.canvas.native, "map.png", self.table, save=self.save_figure)
+        self.menu = PlotMenu(self.canvas.widget, "map.png", self.table, save=self.save_figure)
         self.save_button = QPushButton("Save", self)
         self.empty, self.status = QLabel(self), QElidingLabel("", self)
         self._lay_out()
@@ -109,11 +112,11 @@ class EmbeddingDock(QWidget):
         self.empty.setWordWrap(True)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         self.status.setObjectName("muted")
-        self.canvas.native.setMinimumSize(120, 170)
-        self.canvas.native.setToolTip(_HELP)
+        self.canvas.widget.setMinimumSize(120, 170)
+        self.canvas.widget.setToolTip(_HELP)
         self.shown = QStackedWidget(self)
         self.shown.addWidget(self.empty)
-        self.shown.addWidget(self.canvas.native)
+        self.shown.addWidget(self.canvas.widget)
         line = QHBoxLayout()
         line.setSpacing(6)
         line.addWidget(self.of, 1)
@@ -131,12 +134,14 @@ class EmbeddingDock(QWidget):
 
     def _listen(self) -> None:
         session = self._session
+        self._seconds.timeout.connect(self._on_second)
         self.of.currentIndexChanged.connect(self.refresh)
         self.button.clicked.connect(self._on_button)
         self.all_button.clicked.connect(self.canvas.show_all)
         self.canvas.clicked.connect(self._on_clicked)
         self.canvas.hovered.connect(self._on_hovered)
         self.canvas.lassoed.connect(self._on_lasso)
+        self.canvas.renewed.connect(lambda: self._paint(self._session.active))
         for signal in (session.active_changed, session.matrix_ready, session.clusters_changed):
             listen(self, signal, self.refresh)
         listen(self, session.coloring_changed, self._paint)
@@ -159,6 +164,8 @@ class EmbeddingDock(QWidget):
             self._layouts.cancel()
             self._say("Stopping…")
         else:
+            goes_on = self._shown is not None and self._shown.can_go_on
+            self._step = Step(self._shown.placed, self._shown.total) if goes_on else Step(0, 0)
             try:
                 self._layouts.make(self._of)
             except UserError as error:
@@ -188,9 +195,12 @@ class EmbeddingDock(QWidget):
             self._session.pick_cell(int(self._cells[point]))
 
     def _select_in_view(self, how: How) -> None:
-        self._on_lasso(self.canvas.in_view(), how)
+        self._select(self.canvas.in_view(), how)
 
     def _on_lasso(self, inside: np.ndarray, how: How) -> None:
+        self._select(inside, self._session.how if how == "replace" else how)
+
+    def _select(self, inside: np.ndarray, how: How) -> None:
         tissue = self._session.active
         mask = np.zeros(tissue.n_obs, bool)
         mask[self._cells[inside]] = True
@@ -254,11 +264,18 @@ class EmbeddingDock(QWidget):
 
     def _refresh_button(self) -> None:
         busy, why = self._session.jobs.current(SLOT), self._layouts.why_not()
-        self.button.setText("Map" if busy is None else "Cancel")
+        if busy is None:
+            self._seconds.stop()
+        elif not self._seconds.isActive():
+            self._seconds.start()
+        goes_on = self._shown is not None and self._shown.can_go_on
+        self.button.setText("Cancel" if busy else "Continue" if goes_on else "Map")
         stops = busy is not None and busy.token.cancelled
         self.button.setEnabled(not why and not stops)
         again = "" if self._shown is None else " again"
         tip = f"Lay the {self._of} out by UMAP{again}; a minute, longer for many cells."
+        if goes_on:
+            tip = "Place the cells that are not on the map yet."
         stop = "Stop making the map; the cells that are on it stay."
         self.button.setToolTip(why or (stop if busy else tip))
         no_map = "" if self._shown is not None else "There is no map yet; press Map first."
@@ -269,17 +286,19 @@ class EmbeddingDock(QWidget):
 
     def _on_told(self, job: Job, event: Any) -> None:
         if isinstance(event, Step):
-            if not job.token.cancelled:
-                self._step = _told(event)
-                self._say(self._step)
+            self._step = event
+            self._say(self._summary())
             return
-        self._step = ""
         self._say(event.sentence if isinstance(event, Failed) else self._summary())
         self._refresh_button()
 
+    def _on_second(self) -> None:
+        if not self._step.placed:
+            self._say(self._summary())
+
     def _summary(self) -> str:
         if (job := self._session.jobs.current(SLOT)) is not None:
-            return "Stopping…" if job.token.cancelled else self._step or "Learning the map…"
+            return "Stopping…" if job.token.cancelled else _told(self._step, job)
         shown = self._shown
         if shown is None:
             return ""
@@ -294,10 +313,11 @@ class EmbeddingDock(QWidget):
         self.status.setToolTip(text)
 
 
-def _told(step: Step) -> str:
+def _told(step: Step, job: Job) -> str:
     """Say how far a map is, e.g. "40,000 of 60,000 cells placed · 9 s left"."""
     if not step.placed:
-        return "Learning the map…"
+        passed = time.monotonic() - job.started
+        return fmt.joined("Learning the map…", fmt.duration(passed) if passed >= 1 else "")
     left = "" if step.left is None or step.placed == step.total else fmt.duration(step.left)
     number = f"{step.placed:,} of {fmt.count(step.total, 'cell')} placed"
     return fmt.joined(number, left and f"{left} left")

@@ -33,7 +33,7 @@ class MapKeys(QObject):
     """
 
     def __init__(self, canvas: MapCanvas, session: Session, select: Callable[[How], None]) -> None:
-        super().__init__(canvas.native)
+        super().__init__(canvas.widget)
         self._session, self._select = session, select
         key = Qt.Key
         self._moves: dict[int, Callable[[], None]] = {
@@ -46,8 +46,7 @@ class MapKeys(QObject):
             key.Key_Minus: lambda: canvas.zoom(1 / _ZOOM),
             key.Key_0: canvas.show_all,
         }
-        canvas.native.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        canvas.native.installEventFilter(self)
+        canvas.widget.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Take the keys that mean something here; the others go on."""
