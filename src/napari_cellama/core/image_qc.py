@@ -245,10 +245,11 @@ def _judged(
     pixel = reading.image.pixel_size * float(reading.image.zoom_of(reading.level).mean())
     coarse_pixel = pixel * found.step
     usual = float(np.nanmedian(signal))
-    mask = detect_tissue(found.coarse, usual, _SMEAR * radius / coarse_pixel)
+    window = radius / coarse_pixel
+    mask = detect_tissue(found.coarse, usual, _SMEAR * window, window)
     on_mask = places / found.step
     # At an edge part of the window is glass; what is judged is the tissue's share of it.
-    share = np.maximum(tissue_share(mask, on_mask, radius / coarse_pixel), _LEAST_TISSUE)
+    share = np.maximum(tissue_share(mask, on_mask, window), _LEAST_TISSUE)
     distance = edge_distance(mask, on_mask, coarse_pixel)
     excess = _excess(signal / share, sharp / np.sqrt(share), distance, xy, types, radius, reach)
     columns = {
