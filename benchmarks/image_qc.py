@@ -1,11 +1,15 @@
 """What image quality control finds of planted and painted faults, and what it costs.
 
-    python benchmarks/image_qc.py [--seeds 10] [--cells 20000] [--data DIR] [--skip-size]
+    python benchmarks/image_qc.py [--seeds 0 1 2 ...] [--cells 20000] [--data DIR] [--skip-size]
 
 Prints, at the default thresholds: precision and recall for each kind of fault planted in the
-sample tissue, and the share of clean sections' cells that are flagged; what is found of a blur, a
-saturation and an opaque blob painted over known spots of a real Visium image and over known
-places of a photograph; and time and memory for 100,000 cells on 20,000 x 20,000 pixels.
+sample tissue, and the share of clean sections' cells that are flagged; whether a niche made of
+blurred cells is marked, and true niches are; what is found of a blur, a saturation and an opaque
+blob painted over known spots of a real Visium image and over known places of photographs; and time
+and memory for 100,000 cells on 20,000 x 20,000 pixels. Ends with which claims hold.
+
+The rules for borders were worked out on seeds 0 to 9 and 100 to 105, and kept as they were when
+seeds 20 to 24 were looked at.
 """
 
 from __future__ import annotations
@@ -22,7 +26,9 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+import rates
 from napari_cellama.core.image_qc import image_metrics
 from napari_cellama.core.qc import judge
 from napari_cellama.core.qc_thresholds import (
@@ -37,6 +43,8 @@ from napari_cellama.core.section_image import SectionImage
 
 #: What a planted fault is called in ``obs['qc_reason']``.
 CALLED = {"blur": BLURRED, "fold": FOLDED, "bubble": WASHED_OUT, "out of tissue": OUTSIDE}
+#: Whether something holds, and what.
+Claim = tuple[bool, str]
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -49,9 +57,8 @@ def finished(steps):
             return end.value
 
 
-def image_faults(adata):
+def image_faults(found):
     """Return the faults that the image alone gives."""
-    found = finished(judge(adata))
     pixels = [name for name in found.table if "image" in name or "edge" in name]
     return flags(found.table[pixels], Thresholds(), found.section)
 
@@ -62,26 +69,50 @@ def score(found, truth) -> tuple[float, float]:
     return hits / max(found.sum(), 1), hits / max(truth.sum(), 1)
 
 
-def planted(n_cells: int, seeds: int) -> None:
+def planted(n_cells: int, seeds: list[int]) -> list[Claim]:
     from napari_cellama.sample import tissue
 
     scores: dict[str, list] = {kind: [] for kind in (*CALLED, "any")}
-    clean = []
-    for seed in range(seeds):
+    clean, niches = [], []
+    for seed in seeds:
         adata = tissue(n_cells, seed=seed)
         truth = adata.obs["true_artefact"].to_numpy()
-        faults = image_faults(adata)
+        found = finished(judge(adata))
+        niches.append(marked_niches(adata, found))
+        faults = image_faults(found)
         for kind, name in CALLED.items():
             scores[kind].append(score(faults[name].to_numpy(), truth == kind))
         scores["any"].append(score(faults.any(axis=1).to_numpy(), truth != "none"))
         adata = tissue(n_cells, seed=seed, artefacts=False)
-        clean.append(image_faults(adata).any(axis=1).mean())
-    print(f"\nPlanted in the sample tissue ({n_cells:,} cells, {seeds} seeds, H&E)")
-    print(f"{'fault':<15}{'precision':>10}{'worst':>8}{'recall':>10}{'worst':>8}")
+        clean.append(image_faults(finished(judge(adata))).any(axis=1).mean())
+    print(f"\nPlanted in the sample tissue ({n_cells:,} cells, H&E), seeds {seeds}")
+    print(f"{'fault':<15}{'precision':>10}{'worst':>8}{'recall':>10}{'worst':>8}  seeds")
+    claims, n = [], f"the worst of {len(seeds)} seeds"
     for kind, pairs in scores.items():
         (p, r), (wp, wr) = np.mean(pairs, axis=0), np.min(pairs, axis=0)
-        print(f"{kind:<15}{p:>10.3f}{wp:>8.3f}{r:>10.3f}{wr:>8.3f}")
+        of = "{}, {}".format(*(seeds[i] for i in np.argmin(pairs, axis=0)))
+        print(f"{kind:<15}{p:>10.3f}{wp:>8.3f}{r:>10.3f}{wr:>8.3f}  {of}")
+        text = f"{kind}: precision {wp:.3f}, recall {wr:.3f} on {n}, 0.9"
+        claims += [(min(wp, wr) >= 0.9, text)] if kind in CALLED else []
     print(f"clean sections: {np.mean(clean):.2%} of cells flagged, at most {np.max(clean):.2%}")
+    text = f"clean sections: at most {np.max(clean):.2%} of the cells flagged, 2%"
+    claims.append((np.max(clean) <= 0.02, text))
+    smeared, wrong, true = np.sum(niches, axis=0)
+    text = f"a niche of blurred cells is marked on {smeared} of {len(seeds)} seeds"
+    claims.append((smeared == len(seeds), text))
+    claims.append((wrong == 0, f"{wrong} of {true} true niches are marked"))
+    return claims
+
+
+def marked_niches(adata, found) -> tuple[bool, int, int]:
+    """Make a niche of the blurred cells; returns if it is marked, true ones that are, and all."""
+    names = adata.obs["true_niche"].astype(str).to_numpy(object)
+    true = found.artefacts(pd.Categorical(names), Thresholds())
+    n_true = len(set(names))
+    names[adata.obs["true_artefact"] == "blur"] = "smear"
+    marked = found.artefacts(pd.Categorical(names), Thresholds())
+    smeared = BLURRED in marked.pop("smear", "")
+    return smeared, len(true.keys() | marked.keys()), n_true
 
 
 # ---- painted over real pictures
@@ -108,7 +139,8 @@ def paint(pixels: np.ndarray, centres: np.ndarray, reach: float, how: str) -> np
     return painted
 
 
-def over_pictures(data: Path) -> None:
+def over_pictures(data: Path) -> list[Claim]:
+    claims = []
     print("\nPainted over real pictures: precision (cells flagged before left out), recall")
     for title, image, xy, spot in pictures(data):
         chosen = spoiled_places(image, xy, spot)
@@ -121,6 +153,8 @@ def over_pictures(data: Path) -> None:
             hit = f"{(found & chosen).sum()} of {chosen.sum()} found"
             print(f"{title:<18}{how:<13}{precision:>7.2f}{recall:>7.2f}   {hit}, "
                   f"{(found & others).sum()} of {others.sum()} others newly flagged")  # fmt: skip
+            claims.append((recall >= 0.9, f"{title}, {how}: {hit}, 90%"))
+    return claims
 
 
 def spoiled_places(image, xy, spot) -> np.ndarray:
@@ -173,7 +207,23 @@ def pictures(data: Path):
 # ---- time and memory
 
 
-def size(folder: str) -> None:
+def size() -> list[Claim]:
+    """Measure in a process of its own, whose memory is nothing else's."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, __file__, "--only-size", folder]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    seconds, reading, peak, before = map(float, done.stdout.split()[-4:])
+    print(f"\n100,000 cells, 20,000 x 20,000 pixels, 2 channels (zarr on disk): {seconds:.1f} s, "
+          f"{seconds / reading:.1f} times what reading and averaging it takes ({reading:.1f} s); "
+          f"peak memory {peak:.2f} GiB ({before:.2f} GiB before)")  # fmt: skip
+    text = "100,000 cells on 20,000 x 20,000 pixels, 2 channels"
+    return [
+        (seconds <= 60, f"{text}: {seconds:.1f} s, 60"),
+        (peak <= 2, f"{text}: {peak:.2f} GiB, 2"),
+    ]
+
+
+def measure_size(folder: str) -> None:
     """Measure 100,000 cells on 20,000 x 20,000 pixels of two channels, kept on disk."""
     import zarr
 
@@ -189,25 +239,22 @@ def size(folder: str) -> None:
                 store[channel, row : row + 1000, column : column + 1000] = tile
     image = SectionImage("big", (store,), "cyx", channels=("DAPI", "membrane"))
     xy = rng.uniform(0, side, (n, 2))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     start = time.perf_counter()
     found = finished(image_metrics(image, xy, channels=image.channels))
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     assert found.table["signal"].notna().all()
     start = time.perf_counter()
     for channel in range(2):
         for row in range(0, side, 1000):
             store[channel, row : row + 1000].mean()
-    reading = time.perf_counter() - start
-    print(f"\n100,000 cells, 20,000 x 20,000 pixels, 2 channels (zarr on disk): {seconds:.1f} s, "
-          f"{seconds / reading:.1f} times what reading and averaging it takes ({reading:.1f} s); "
-          f"peak memory {peak:.2f} GB ({before:.2f} GB before)")  # fmt: skip
+    print(seconds, time.perf_counter() - start, peak, before)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, nargs="*", default=list(range(10)))
     parser.add_argument("--cells", type=int, default=20_000)
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--skip-size", action="store_true")
@@ -215,15 +262,16 @@ def main() -> None:
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     if given.only_size:
-        return size(given.only_size)
+        measure_size(given.only_size)
+        return 0
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
-    if given.seeds:
-        planted(given.cells, given.seeds)
-    over_pictures(given.data)
+    claims = planted(given.cells, given.seeds) if given.seeds else []
+    claims += over_pictures(given.data)
     if not given.skip_size:
-        with tempfile.TemporaryDirectory() as folder:
-            subprocess.run([sys.executable, __file__, "--only-size", folder], check=True)
+        claims += size()
+    print()
+    return rates.judge(*claims)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

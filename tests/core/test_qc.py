@@ -208,6 +208,76 @@ def test_an_image_of_another_scale_is_refused_with_the_numbers():
         finished(judge(adata, image="brightfield"))
 
 
+def said_of(adata):
+    events, found = finished(judge(adata))
+    return [event.text for event in events if isinstance(event, Notice)], found
+
+
+@pytest.fixture
+def pictured():
+    """A small section, and its images and scale factors."""
+    adata = tissue(600, boundaries=False)
+    return adata, adata.uns["spatial"]["sample"]
+
+
+def test_cells_on_a_corner_of_an_image_are_said_to_be(pictured):
+    adata, stored = pictured
+    del stored["images"]["dapi"]
+    stored["scalefactors"]["tissue_hires_scalef"] *= 0.3
+    (text, *_), found = said_of(adata)
+    height, width = stored["images"]["hires"].shape[:2]
+    assert found.image_name == "hires"
+    assert text.startswith("The cells take up 2")
+    assert f"it is {width:,} x {height:,} pixels, but by its scale the cells reach from" in text
+
+
+def test_images_that_cover_another_place_than_each_other_are_said_to(pictured):
+    adata, stored = pictured
+    assert said_of(adata)[0] == []
+    stored["images"]["dapi"] = stored["images"]["dapi"][:, ::2]
+    (text,), _ = said_of(adata)
+    assert text.startswith("The images 'hires' and 'dapi' do not cover the same place: by their")
+    height, width = (size / stored["scalefactors"]["tissue_hires_scalef"]
+                     for size in stored["images"]["hires"].shape[:2])  # fmt: skip
+    assert f"they are {width:,.0f} x {height:,.0f} and {width / 2:,.0f} x {height:,.0f}" in text
+
+
+def test_an_image_that_shows_glass_where_cells_are_is_suspected(pictured):
+    adata, stored = pictured
+    stored["images"]["hires"][:, : stored["images"]["hires"].shape[1] // 2] = 247
+    (text,), found = said_of(adata)
+    share = (found.table["qc_edge_distance"] < 0).mean()
+    assert text.startswith(f"{share:.0%} of the cells lie outside the tissue that the image 'hires")
+
+
+def test_a_blank_image_is_said_to_be_blank(pictured):
+    adata, stored = pictured
+    stored["images"] = {"hires": np.zeros_like(stored["images"]["hires"])}
+    said, found = said_of(adata)
+    assert said == [
+        "The image 'hires' is of one colour all over. It is not used for quality control."
+    ]
+    assert found.image_name == ""
+
+
+@pytest.mark.parametrize("change", ["channels first", "32 bits", "16 bits", "0 to 1", "alpha"])
+def test_however_the_colours_are_kept_the_judgement_is_the_same(pictured, change):
+    adata, stored = pictured
+    del stored["images"]["dapi"]
+    pixels = stored["images"]["hires"]
+    want = said_of(adata)[1].faults(Thresholds())
+    stored["images"]["hires"] = {
+        "channels first": lambda: pixels.transpose(2, 0, 1),
+        "32 bits": lambda: pixels.astype(np.int32) * 1000,
+        "16 bits": lambda: pixels.astype(np.uint16) * 16,
+        "0 to 1": lambda: pixels / np.float32(255),
+        "alpha": lambda: np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)]),
+    }[change]()
+    said, found = said_of(adata)
+    assert said == []
+    assert found.faults(Thresholds()).equals(want)
+
+
 def test_a_limit_moves_to_a_value_in_its_own_unit():
     values = np.exp(np.random.default_rng(0).normal(5, 1, 2000))
     by_mad = Limit(metric="qc_total_counts", low=5, unit="mad")

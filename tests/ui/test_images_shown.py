@@ -162,3 +162,17 @@ def test_a_misfit_of_an_attached_image_is_said_in_numbers(
     show(viewer, Tissue.from_adata(adata, "section"))
     images_open()
     assert "of the cells lie on the image 'small': it is 30 x 20 pixels" in said()[-1]
+
+
+def test_a_scale_that_puts_the_cells_on_a_corner_of_their_image_is_said_in_numbers(
+    viewer, make_adata, said
+):
+    adata = make_adata(100)
+    adata.obsm["spatial"] += 5
+    pixels = np.random.default_rng(0).integers(0, 255, (400, 600, 3), dtype=np.uint8)
+    adata.uns["spatial"] = {"s": {"images": {"hires": pixels}, "scalefactors": {}}}
+    session_of(viewer)
+    show(viewer, Tissue.from_adata(adata, "section"))
+    (text,) = said()
+    assert text.startswith("The cells take up ")
+    assert "of the image 'hires': it is 600 x 400 pixels, but by its scale the cells reach" in text

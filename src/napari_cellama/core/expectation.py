@@ -26,7 +26,7 @@ def log2_excess(
     radius: float,
     types: np.ndarray | None = None,
     reach: float | None = None,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Return how far values are from what the cells around let expect.
 
     Parameters
@@ -44,21 +44,23 @@ def log2_excess(
 
     Returns
     -------
-    numpy.ndarray
-        (n,) float32: logarithm to base 2 of value over expectation; the median over the
-        cells around, since what spoils an image spoils more than one cell's window. NaN where
-        there is no value.
+    own
+        (n,) float32: logarithm to base 2 of value over expectation. NaN where there is no value.
+    around
+        (n,) float32: its median over the cells around, since what spoils an image spoils more
+        than one cell's window.
     """
-    ratio = np.full(len(values), np.nan, np.float32)
+    own, around = (np.full(len(values), np.nan, np.float32) for _ in range(2))
     known = np.flatnonzero(np.isfinite(values))
     if not len(known):
-        return ratio
+        return own, around
     shown = np.maximum(np.asarray(values[known], np.float64), 0)
     logs = np.log2(shown + 0.02 * max(float(np.median(shown)), 1e-12))
     places = xy[known]
     features = _surroundings(places, radius, None if types is None else types[known])
-    ratio[known] = _median_nearby(logs - _robust_fit(features, logs), places, reach or 4 * radius)
-    return ratio
+    own[known] = ratio = logs - _robust_fit(features, logs)
+    around[known] = _median_nearby(ratio, places, reach or 4 * radius)
+    return own, around
 
 
 def _surroundings(xy: np.ndarray, radius: float, types: np.ndarray | None) -> np.ndarray:

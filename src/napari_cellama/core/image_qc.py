@@ -12,6 +12,8 @@ from napari_cellama.core.events import CancelToken, Progress
 from napari_cellama.core.expectation import log2_excess
 from napari_cellama.core.graph import median_neighbor_distance
 from napari_cellama.core.image_tiles import Measured, Reading, measure, shrunk, signals_of
+from napari_cellama.core.patches import level_sides, widen_veils
+from napari_cellama.core.qc_thresholds import PALE, SOFT
 from napari_cellama.core.section_image import SectionImage, brightest
 from napari_cellama.core.tissue_mask import detect_tissue, edge_distance, tissue_share
 from napari_cellama.errors import UserError, unknown_name
@@ -243,35 +245,55 @@ def _judged(
     pixel = reading.image.pixel_size * float(reading.image.zoom_of(reading.level).mean())
     coarse_pixel = pixel * found.step
     usual = float(np.nanmedian(signal))
-    mask = detect_tissue(found.coarse, usual, _SMEAR * radius / coarse_pixel)
+    window = radius / coarse_pixel
+    mask = detect_tissue(found.coarse, usual, _SMEAR * window, window)
     on_mask = places / found.step
     # At an edge part of the window is glass; what is judged is the tissue's share of it.
-    share = np.maximum(tissue_share(mask, on_mask, radius / coarse_pixel), _LEAST_TISSUE)
+    share = np.maximum(tissue_share(mask, on_mask, window), _LEAST_TISSUE)
+    distance = edge_distance(mask, on_mask, coarse_pixel)
+    excess = _excess(signal / share, sharp / np.sqrt(share), distance, xy, types, radius, reach)
     columns = {
         "signal": signal,
         "sharpness": sharp,
-        "signal_excess": log2_excess(signal / share, xy, radius, types, reach),
-        "sharpness_excess": log2_excess(sharp / np.sqrt(share), xy, radius, types, reach),
+        "signal_excess": excess[0],
+        "sharpness_excess": excess[1],
         "saturation": found.clipped[:, 0],
         "nuclear": found.nuclear,
-        "edge_distance": edge_distance(mask, on_mask, coarse_pixel),
+        "edge_distance": _without_smear(distance, excess[0], radius),
     }
     for number in range(1, reading.n_signals):
         name = reading.image.channels[reading.channels[number]]
         columns[f"signal ({name})"] = found.signal[:, number]
         columns[f"sharpness ({name})"] = _sharpness(found, number)
         columns[f"saturation ({name})"] = found.clipped[:, number]
-    _take_back_smear(columns, radius)
     table = pd.DataFrame(columns)
     return ImageQC(table, mask, coarse_pixel, radius, reading.bright)
 
 
-def _take_back_smear(columns: dict[str, np.ndarray], radius: float) -> None:
-    """Put cells next to the tissue's edge outside where their windows show too little of it.
+def _excess(
+    signal: np.ndarray,
+    sharp: np.ndarray,
+    distance: np.ndarray,
+    xy: np.ndarray,
+    types: np.ndarray | None,
+    radius: float,
+    reach: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far signal and sharpness are from what is expected, with the faults' borders."""
+    own_signal, around = log2_excess(signal, xy, radius, types, reach)
+    own_sharp, sharp_around = log2_excess(sharp, xy, radius, types, reach)
+    # Not of sharpness: a blur leaves an eighth of it, so that its border is clear.
+    around = level_sides(around, xy, reach)
+    veiled = (around < PALE) & (sharp_around < SOFT)
+    veiled &= _without_smear(distance, around, radius) >= 0
+    return widen_veils((around, sharp_around), (own_signal, own_sharp), veiled, xy, reach)
+
+
+def _without_smear(distance: np.ndarray, signal_excess: np.ndarray, radius: float) -> np.ndarray:
+    """Return distances to the edge, negative for cells next to it that see too little tissue.
 
     Nuclei are smeared to see the tissue between them, which moves its edge outwards. A cell in
     that rim with less than half of the signal that its neighbours let expect lies on glass.
     """
-    distance = columns["edge_distance"]
-    rim = (distance >= 0) & (distance < radius) & (columns["signal_excess"] < _RIM)
-    columns["edge_distance"] = np.where(rim, distance - np.float32(radius), distance)
+    rim = (distance >= 0) & (distance < radius) & (signal_excess < _RIM)
+    return np.where(rim, distance - np.float32(radius), distance)

@@ -73,6 +73,15 @@ class Reading:
         """How many signals are measured: one of a coloured image, else one a channel."""
         return 1 if self.image.rgb else len(self.channels)
 
+    @property
+    def details(self) -> tuple[float, float]:
+        """How much is smoothed away before fine and broad gradients, in shrunk pixels.
+
+        Of a window a few pixels wide less than of others, or what lies beside it would decide.
+        """
+        most = self.radius / self.shrink
+        return min(_FINE_DETAIL, most / 4), min(_BROAD_DETAIL, most / 2)
+
     def with_nuclei(self, limit: float) -> Reading:
         """Return a copy that knows from where on a pixel shows a nucleus."""
         return replace(self, nuclear_limit=limit)
@@ -191,7 +200,7 @@ def _measure_tile(
     windows = _Windows((places - start) / shrink, reading.radius / shrink, signals[0].shape)
     for number, (signal, over) in enumerate(zip(signals, clipped, strict=True)):
         found.signal[cells, number] = windows.mean(signal)
-        fine, broad = (windows.mean(_energy(signal, w)) for w in (_FINE_DETAIL, _BROAD_DETAIL))
+        fine, broad = (windows.mean(_energy(signal, w)) for w in reading.details)
         found.fine[cells, number] = np.sqrt(np.maximum(fine, 0))
         found.broad[cells, number] = np.sqrt(np.maximum(broad, 0))
         found.clipped[cells, number] = windows.mean(over)

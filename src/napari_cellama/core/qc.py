@@ -20,6 +20,7 @@ from napari_cellama.core.slots import UNS
 from napari_cellama.core.spatial_images import (
     image_to_judge,
     images_of,
+    is_blank,
     misfit,
     spot_diameter,
 )
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 #: What says that a cell is good, and why not.
 _FLAGS = ("obs/qc_pass", "obs/qc_reason")
+#: From this share of the cells outside the tissue on, an image is suspected.
+_ON_GLASS = 0.2
 #: Names of the metrics that come from pixels, as :func:`~.image_qc.image_metrics` calls them.
 _FROM_PIXELS = {
     "signal": "qc_image_signal",
@@ -244,6 +247,9 @@ def judge(
             columns.setdefault(slot, np.full(adata.n_obs, np.nan))
             columns[slot][cells] = seen[name].table[column]
         names.append(chosen.name)
+        told = _mostly_glass(seen[name], chosen.name)
+        notices += told
+        yield from map(Notice, told)
     if seen:
         table = table.assign(**{k: v for k, v in columns.items() if np.isfinite(v).any()})
     return QCResult(
@@ -278,12 +284,30 @@ def _choose(
     else:
         chosen = image_to_judge(images, xy)
     if chosen is None:
-        why = [misfit(image, xy) for image in images]
+        why = [_unusable(image, xy) for image in images]
         if any(why):
             return None, [f"{next(filter(None, why))} It is not used for quality control."]
         return None, [f"There is no image{where}, so only the cells themselves are judged."]
     said = misfit(chosen, xy)
     return chosen, [*chosen.notices, *([said] if said else [])]
+
+
+def _unusable(image: SectionImage, xy: np.ndarray) -> str:
+    """Say why an image is not read by default."""
+    if is_blank(image):
+        return f"The image {image.name!r} is of one colour all over."
+    return misfit(image, xy)
+
+
+def _mostly_glass(found: ImageQC, image: str) -> list[str]:
+    """Say in numbers that many cells lie where an image shows no tissue."""
+    share = float((found.table["edge_distance"] < 0).mean())
+    if share <= _ON_GLASS:
+        return []
+    return [
+        f"{share:.0%} of the cells lie outside the tissue that the image {image!r} shows; unless "
+        "that much came off, its scale factor or place may be another's."
+    ]
 
 
 def _types(adata: AnnData, cells: np.ndarray) -> np.ndarray | None:

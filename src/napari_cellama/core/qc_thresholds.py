@@ -44,6 +44,8 @@ class Metric:
 
 BLURRED, WASHED_OUT, OUTSIDE = "blurred", "washed out", "outside the tissue"
 FOLDED = "too much stain or light"
+#: Below these (log2 of the ratio to what is expected) a cell lacks detail, and signal beside it.
+SOFT, PALE = -1.2, -0.5
 
 METRICS: tuple[Metric, ...] = (
     Metric("qc_total_counts", "Total counts", "low counts", "high counts", log=True),
@@ -188,7 +190,7 @@ class Thresholds(BaseModel):
             Limit(metric="qc_pct_mito", high=5, unit="mad", per_section=True),
             Limit(metric="qc_pct_control", high=5),
             Limit(metric="qc_sentence_share", low=0.2),
-            Limit(metric="qc_image_sharpness_excess", low=-1.2),
+            Limit(metric="qc_image_sharpness_excess", low=SOFT),
             Limit(metric="qc_image_signal_excess", low=4.5, high=3.4, unit="mad", per_section=True),
             Limit(metric="qc_edge_distance", low=0),
             Limit(metric="qc_image_saturation", high=0.5),
@@ -343,13 +345,11 @@ def flags(
         for bound, words, cells in ((limit.low, metric.low, low), (limit.high, metric.high, high)):
             if bound is not None:
                 found[words] = found.get(words, False) | cells
-    _tell_veils_from_blur(found, table, section)
+    _tell_veils_from_blur(found, table)
     return pd.DataFrame(found, index=table.index)
 
 
-def _tell_veils_from_blur(
-    found: dict[str, np.ndarray], table: pd.DataFrame, section: np.ndarray | None
-) -> None:
+def _tell_veils_from_blur(found: dict[str, np.ndarray], table: pd.DataFrame) -> None:
     """Call a cell that lacks detail and signal washed out, and one off the tissue just that.
 
     A bubble or a veil takes both, a lens out of focus only detail; where there is no tissue,
@@ -357,8 +357,7 @@ def _tell_veils_from_blur(
     """
     signal = "qc_image_signal_excess"
     if BLURRED in found and signal in table:
-        pale = Limit(metric=signal, low=2.4, unit="mad", per_section=True)
-        veiled = found[BLURRED] & failing(pale, table[signal].to_numpy(float), section)[0]
+        veiled = found[BLURRED] & (table[signal].to_numpy(float) < PALE)
         found[WASHED_OUT] = veiled
         found[BLURRED] = found[BLURRED] & ~veiled
         if "little signal" in found:

@@ -220,7 +220,9 @@ def brightest(dtype: np.dtype, largest: float) -> float:
         if dtype.itemsize == 1:
             return full
         # 10, 12 and 14 bits are kept in 16: the smallest that holds what was seen.
-        return next((b for b in (1023.0, 4095.0, 16383.0) if largest <= b), min(full, 65535.0))
+        # More bits are no camera's; where they end, nothing says.
+        steps = (1023.0, 4095.0, 16383.0, min(full, 65535.0))
+        return next((bright for bright in steps if largest <= bright), min(full, largest))
     if largest <= 1:
         return 1.0
     return 255.0 if largest <= 255 else max(largest, 1.0)

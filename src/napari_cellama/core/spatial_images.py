@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 
 #: Below this share of the cells on it, an image is another place's or wrongly scaled.
 FITS = 0.5
+#: Cells that take up less than this share of an image's width and height are said to.
+_PART = 0.5
+#: No picture has so few rows or columns, and hardly any so many channels.
+_CHANNELS = 64
+#: Images of one library may differ by this much in what they cover: small ones are rounded.
+_ROUNDED = 0.04
 
 
 def images_of(adata: AnnData) -> dict[str, list[SectionImage]]:
@@ -33,8 +40,28 @@ def images_of(adata: AnnData) -> dict[str, list[SectionImage]]:
             image = _section_image(str(name), pixels, _factor(factors, name))
             if image is not None:
                 images.append(image)
-        found[str(library)] = sorted(images, key=lambda image: image.pixel_size)
+        images = sorted(images, key=lambda image: image.pixel_size)
+        found[str(library)] = _with_disagreements(images)
     return found
+
+
+def _with_disagreements(images: list[SectionImage]) -> list[SectionImage]:
+    """Let images say in numbers that they cover another place than the finest of their library."""
+    told = list(images)
+    for number, image in enumerate(images[1:], start=1):
+        first = images[0]
+        sizes = [np.multiply(one.shape[::-1], one.pixel_size) for one in (first, image)]
+        if np.abs(sizes[1] / sizes[0] - 1).max() <= _ROUNDED:
+            continue
+        (w0, h0), (w1, h1) = sizes
+        text = (
+            f"The images {first.name!r} and {image.name!r} do not cover the same place: by their "
+            f"scale factors they are {w0:,.0f} x {h0:,.0f} and {w1:,.0f} x {h1:,.0f} large in the "
+            "coordinates' unit; the scale factor or aspect of one may be another's."
+        )
+        for one in (0, number):
+            told[one] = replace(told[one], notices=(*told[one].notices, text))
+    return told
 
 
 def spot_diameter(adata: AnnData, library: str) -> float | None:
@@ -76,19 +103,30 @@ def image_to_judge(images: list[SectionImage], xy: np.ndarray) -> SectionImage |
 
 
 def misfit(image: SectionImage, xy: np.ndarray) -> str:
-    """Say in numbers that the cells do not lie on an image; "" where they do."""
-    share = share_inside(image, xy)
-    if share >= 0.95:
-        return ""
+    """Say in numbers that the cells do not lie on an image, or on a corner of it; else ""."""
     places = image.locate(xy[np.isfinite(xy).all(axis=1)])
     if not len(places):
         return ""
     height, width = image.shape
-    low, high = (np.rint(end) + 0.0 for end in (places.min(axis=0), places.max(axis=0)))
+    low, high = places.min(axis=0), places.max(axis=0)
+    tall, wide = (high - low) / image.shape
+    share = share_inside(image, xy)
+    if share >= 0.95 and (max(tall, wide) >= _PART or len(places) < 3):
+        return ""
+    low, high = np.rint(low) + 0.0, np.rint(high) + 0.0
+    numbers = (
+        f"it is {width:,} x {height:,} pixels, but by its scale the cells reach from "
+        f"({low[1]:,.0f}, {low[0]:,.0f}) to ({high[1]:,.0f}, {high[0]:,.0f})"
+    )
+    if share >= 0.95:
+        return (
+            f"The cells take up {wide:.0%} of the width and {tall:.0%} of the height of the image "
+            f"{image.name!r}: {numbers}; unless they are a part of what it shows, its scale factor "
+            "may be another's."
+        )
     return (
-        f"Only {share:.0%} of the cells lie on the image {image.name!r}: it is {width:,} x "
-        f"{height:,} pixels, but by its scale the cells reach from ({low[1]:,.0f}, {low[0]:,.0f}) "
-        f"to ({high[1]:,.0f}, {high[0]:,.0f}); its scale factor or aspect may be another's."
+        f"Only {share:.0%} of the cells lie on the image {image.name!r}: {numbers}; its scale "
+        "factor or aspect may be another's."
     )
 
 
@@ -108,4 +146,6 @@ def _section_image(name: str, pixels: Any, factor: float) -> SectionImage | None
     to_pixels = np.array([[factor, 0.0, 0.0], [0.0, factor, 0.0]])
     if pixels.ndim == 2:
         return SectionImage(name, (pixels,), "yx", to_pixels)
+    if pixels.shape[0] <= _CHANNELS < pixels.shape[2]:
+        pixels = pixels.transpose(1, 2, 0)  # a few planes of many columns: channels come first
     return SectionImage(name, (pixels,), "yxc", to_pixels, rgb=pixels.shape[2] in (3, 4))

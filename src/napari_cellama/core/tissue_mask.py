@@ -12,14 +12,18 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, uniform_filte
 _FAINT = 0.3
 #: If what is taken for glass has more than this share of the tissue's signal, there is no glass.
 _GLASS = 0.35
+#: Glass varies less than this share of what tissue does.
+_EMPTY = 0.2
 
 
-def detect_tissue(coarse: np.ndarray, usual: float, smooth: float) -> np.ndarray:
+def detect_tissue(coarse: np.ndarray, usual: float, smooth: float, radius: float) -> np.ndarray:
     """Return (rows, columns) bool: where there is tissue.
 
     ``squidpy.experimental.im.detect_tissue`` (Otsu's threshold) sees the signal squeezed so that
     faint and strong tissue look alike and nothing but glass does not; on the image as it is, the
-    threshold would fall between pale and dark tissue. An image without glass is tissue all over.
+    threshold would fall between pale and dark tissue. Where tissue is much paler than the rest, it
+    falls there all the same, so what is taken for glass must be empty, too: stroma beside a dark
+    carcinoma still has nuclei and fibres. An image without glass is tissue all over.
 
     Parameters
     ----------
@@ -29,6 +33,8 @@ def detect_tissue(coarse: np.ndarray, usual: float, smooth: float) -> np.ndarray
         The median signal around cells.
     smooth
         How far nuclei are smeared so that what lies between them is tissue, too, in pixels.
+    radius
+        Half the width of a cell's window, in pixels: what is smaller is not looked at.
     """
     signal = gaussian_filter(coarse, smooth)
     squeezed = 1 - np.exp(-signal / max(_FAINT * usual, 1e-9))
@@ -36,8 +42,23 @@ def detect_tissue(coarse: np.ndarray, usual: float, smooth: float) -> np.ndarray
         return np.ones(coarse.shape, bool)
     mask = _squidpy_mask(squeezed.astype(np.float32))
     if mask.any() and not mask.all() and np.median(signal[~mask]) < _GLASS * usual:
-        return mask
+        return _without_pale_tissue(mask, coarse, max(1, round(radius)))
     return np.ones(coarse.shape, bool)
+
+
+def _without_pale_tissue(mask: np.ndarray, coarse: np.ndarray, radius: int) -> np.ndarray:
+    """Return a mask of tissue to which all is added that is pale, but not empty."""
+    width = 2 * radius + 1
+    signal = coarse.astype(np.float64)  # differences of squares
+    mean = uniform_filter(signal, width)
+    spread = np.sqrt(np.maximum(uniform_filter(signal**2, width) - mean**2, 0))
+    empty = ~mask & (spread < _EMPTY * float(np.median(spread[mask])))
+    # A disc as wide as a window must fit in: between fibres, smaller places are empty by chance.
+    deep = distance_transform_edt(empty) > radius
+    if not deep.any():
+        return np.ones(mask.shape, bool)
+    # Back to where the disc ends, and to where windows see nothing of the tissue beside.
+    return mask | (distance_transform_edt(~deep) > 2 * radius + 1)
 
 
 def _squidpy_mask(signal: np.ndarray) -> np.ndarray:

@@ -71,7 +71,8 @@ def images_inside(adata: AnnData, placement: Placement) -> list[ShownImage]:
     for library, images in libraries.items():
         if not images:
             continue
-        misfits = _misfits(adata, library, images)
+        xy = _cells_of(adata, library)
+        misfits = _misfits(xy, library, images)
         fitting = [image for image in images if image.name not in misfits] or images
         by_name = {image.name: image for image in fitting}
         best = next((by_name[name] for name in _PREFERRED if name in by_name), None)
@@ -82,19 +83,24 @@ def images_inside(adata: AnnData, placement: Placement) -> list[ShownImage]:
             name = f"{library} {image.name}" if len(libraries) > 1 else image.name
             visible = image is best and not covers
             notice = misfits.get(image.name, "")
+            if image is best and not notice:
+                notice = " ".join(filter(None, [*image.notices, spatial_images.misfit(image, xy)]))
             shown.append(ShownImage(image, name, library, visible, notice))
     return shown
 
 
-def _misfits(adata: AnnData, library: str, images: list[SectionImage]) -> dict[str, str]:
-    """Return the images of a library that do not show its cells, and why in a sentence."""
+def _cells_of(adata: AnnData, library: str) -> np.ndarray:
+    """Return the positions (n, 2) of a library's cells."""
     from napari_cellama.core.resolve import guess_library_key
     from napari_cellama.core.tissue import positions
 
     xy = positions(adata)[:, :2]
     key = guess_library_key(adata.obs, adata.uns)
-    if key is not None:
-        xy = xy[(adata.obs[key].astype(str) == library).to_numpy()]
+    return xy if key is None else xy[(adata.obs[key].astype(str) == library).to_numpy()]
+
+
+def _misfits(xy: np.ndarray, library: str, images: list[SectionImage]) -> dict[str, str]:
+    """Return the images of a library that do not show its cells, and why in a sentence."""
     off = [
         image for image in images if spatial_images.share_inside(image, xy) < spatial_images.FITS
     ]

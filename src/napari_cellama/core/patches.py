@@ -1,0 +1,135 @@
+"""Where faults end: cells beside a fault are told from cells in it by the levels of both sides.
+
+A median over the cells around finds a fault, but it rounds its corners, thins narrow ones, and
+lets their border lie wherever a limit happens to cross the slope between both sides.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+#: From so many scaled median absolute deviations on, cells may be part of a patch.
+_STRICT = 3.5
+#: So many of the nearest cells are looked at, and so many of them make a patch.
+_AROUND, _LEAST = 21, 9
+#: A veil's border runs between a cell and these nearest to it.
+_BESIDE = 6
+#: What share of a veil's losses a window beside it has that belongs to it. Not a half: the dark
+#: and sharp rim of a bubble, which crosses the window, makes up for part of the losses.
+_SHARE = 0.25
+
+
+def level_sides(excess: np.ndarray, xy: np.ndarray, reach: float) -> np.ndarray:
+    """Return values (log2) that change at the border of patches at once, not by and by.
+
+    A patch is where many cells beside each other are far above, or far below, the others. A cell
+    near one gets the patch's level or that of the cells around the patch, whichever its value is
+    nearer to; not by logarithms, since a window half of which is spoiled measures the mean of both.
+
+    Parameters
+    ----------
+    excess
+        (n,) smoothed values, NaN where there is none.
+    xy
+        (n, 2) positions.
+    reach
+        How far away cells share a fault; what lies within twice of it is near.
+    """
+    known = np.flatnonzero(np.isfinite(excess))
+    values, places = excess[known], xy[known]
+    if len(known) <= _AROUND:
+        return excess
+    middle = float(np.median(values))
+    width = 1.4826 * float(np.median(np.abs(values - middle)))
+    leveled = values.copy()
+    for sign in (1, -1):
+        seeds = _crowded(sign * (values - middle) > _STRICT * width, places, 2 * reach)
+        if seeds.sum() < _LEAST or seeds.all():
+            continue
+        near = cKDTree(places[seeds]).query(places, distance_upper_bound=2 * reach)[0]
+        band = np.flatnonzero(np.isfinite(near))
+        within = _level(values, seeds, places, places[band])
+        beyond = _level(values, ~seeds, places, places[band])
+        border = np.log2((2.0**within + 2.0**beyond) / 2)
+        own, far = sign * values[band], sign * within
+        inside = own > sign * border
+        # Within, no value becomes milder; outside, none becomes more extreme.
+        outside = np.where(seeds[band], np.minimum(own, sign * beyond), own)
+        leveled[band] = sign * np.where(inside, np.maximum(own, far), outside)
+    result = excess.copy()
+    result[known] = leveled
+    return result
+
+
+def _crowded(some: np.ndarray, xy: np.ndarray, reach: float) -> np.ndarray:
+    """Return those cells of some that have enough of their kind among the nearest cells."""
+    cells = np.flatnonzero(some)
+    if not len(cells):
+        return some
+    distance, near = cKDTree(xy).query(xy[cells], k=_AROUND)
+    crowd = (some[near] & (distance <= reach)).sum(axis=1)
+    kept = np.zeros(len(some), bool)
+    kept[cells[crowd >= _LEAST]] = True
+    return kept
+
+
+def _level(values: np.ndarray, some: np.ndarray, xy: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return the median of some cells' values nearest to places."""
+    own = np.flatnonzero(some)
+    near = cKDTree(xy[own]).query(places, k=min(_AROUND, len(own)))[1]
+    return np.median(values[own][near].reshape(len(places), -1), axis=1)
+
+
+def widen_veils(
+    around: tuple[np.ndarray, np.ndarray],
+    own: tuple[np.ndarray, np.ndarray],
+    veiled: np.ndarray,
+    xy: np.ndarray,
+    reach: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give cells under the rim of a bubble the signal and sharpness of the bubble.
+
+    A bubble ends in a dark, sharp line, in which a cell is neither pale nor soft. So a cell beside
+    a veil belongs to it already where its own window has lost a quarter of what the veil takes.
+
+    Parameters
+    ----------
+    around
+        (n,) excess of signal and of sharpness (log2), medians over the cells around.
+    own
+        The same of each cell's own window.
+    veiled
+        (n,) bool: cells that have lost both, for certain.
+    xy
+        (n, 2) positions.
+    reach
+        How far away cells share a fault.
+    """
+    cells = np.flatnonzero(veiled)
+    if len(cells) < _LEAST:
+        return around
+    # By the map of all cells, so that beside means that no other cell lies between.
+    known = np.flatnonzero(np.isfinite(around[0]))
+    tree = cKDTree(xy[cells])
+    distance = np.full(len(veiled), np.inf)
+    distance[known] = tree.query(xy[known], distance_upper_bound=reach)[0]
+    beside = np.flatnonzero(np.isfinite(distance) & ~veiled)
+    far, near = cKDTree(xy[known]).query(xy[beside], k=min(_BESIDE + 1, len(known)))
+    touching = (veiled[known[near]] & (far <= reach)).any(axis=1)
+    beside = beside[touching]
+    if not len(beside):
+        return around
+    nearest = cells[tree.query(xy[beside], k=_LEAST)[1]]
+    levels = [np.median(values[nearest], axis=1) for values in around]
+    losses = [
+        (1 - 2.0 ** values[beside]) / (1 - 2.0**level)
+        for values, level in zip(own, levels, strict=True)
+    ]
+    joined = sum(losses) / 2 > _SHARE
+    widened = []
+    for values, level in zip(around, levels, strict=True):
+        values = values.copy()
+        values[beside[joined]] = np.minimum(values[beside], level)[joined]
+        widened.append(values)
+    return widened[0], widened[1]
