@@ -72,7 +72,11 @@ def names_of(session):
 
 
 def is_type(session, name):
-    return (session.active.snapshot.obs["celltype"] == name).to_numpy()
+    return is_type_of(session.active, name)
+
+
+def is_type_of(tissue, name):
+    return (tissue.snapshot.obs["celltype"] == name).to_numpy()
 
 
 # ---- before there is something to search
@@ -116,6 +120,16 @@ def test_typing_paints_the_tissue_by_similarity(ready, session, viewer, qtbot):
     assert ready.found.legend.isVisible()
     assert "celltype of this cell is B cell." in ready.found.asked.text()
     assert "(cell)" in ready.found.asked.text()
+
+
+def test_what_is_found_is_seen_also_where_nothing_was_selected(ready, session, qtbot):
+    chosen = is_type(session, "T cell")
+    session.select(chosen)
+    type_query(qtbot, ready, "B cell")
+    done(qtbot, session)
+    assert not session.active.selection.any(), "what is not selected would stay grey"
+    session.undo()
+    np.testing.assert_array_equal(session.active.selection, chosen)
 
 
 def test_neighbourhoods_are_compared_unless_cells_are_asked_for(ready, session, qtbot):
@@ -306,7 +320,8 @@ def test_the_like_is_found_in_all_open_tissues(three, session, viewer, qtbot, of
     assert "all open tissues" in three.by_selection.toolTip()
     click(qtbot, three.by_selection)
     done(qtbot, session)
-    title = f"Like {first.n_selected} selected cells of section"
+    title = f"Like {is_type_of(first, 'T cell').sum()} selected cells of section"
+    assert first.n_selected == 0, "all of the tissue is to light up"
     for tissue in (first, liver):
         assert tissue.coloring == Coloring("score", title)
         painted = paint(tissue, tissue.coloring, tissue.selection)

@@ -220,10 +220,17 @@ class Searching:
             while len(tissue.scores) > N_RECENT:
                 del tissue.scores[next(iter(tissue.scores))]
             if tissue is self._session.active or search.n_tissues > 1:
+                self._show_all(tissue)
                 tissue.coloring = Coloring("score", search.title)
                 tissue.scale = replace(tissue.scale, limits=search.limits)
                 self._session.coloring_changed.emit(tissue)
             self.changed.emit(tissue)
+
+    def _show_all(self, tissue: Tissue) -> None:
+        """Select nothing, as a step that can be undone: what is not selected has no colour."""
+        if tissue.selection.any():
+            nothing = np.zeros(tissue.n_obs, bool)
+            self._session.change(tissue, "Show all cells", replace(tissue.state, selection=nothing))
 
 
 def _why_not(tissue: Tissue) -> str:

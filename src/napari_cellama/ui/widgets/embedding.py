@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QMenu,
     QPushButton,
+    QSizePolicy,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
@@ -112,6 +113,9 @@ class EmbeddingDock(QWidget):
         self.canvas.native.setMinimumSize(120, 170)
         self.canvas.native.setToolTip(_HELP)
         self.shown = QStackedWidget(self)
+        # Else napari takes the dock for one that wants no height and puts its own air below it.
+        expanding = QSizePolicy.Policy.Expanding
+        self.shown.setSizePolicy(expanding, expanding)
         self.shown.addWidget(self.empty)
         self.shown.addWidget(self.canvas.native)
         line = QHBoxLayout()

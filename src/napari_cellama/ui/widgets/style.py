@@ -20,7 +20,10 @@ QPushButton#primary:hover { background-color: {{ lighten(current, 12) }}; }
 QPushButton#primary:disabled { background-color: {{ primary }}; color: {{ opacity(text, 110) }}; }
 QPushButton#secondary { padding: 6px; }
 RecipeForm QAbstractSpinBox { min-width: 48px; }
-QPushButton#columns { text-align: left; padding: 4px 20px 4px 8px; }
+QPushButton#columns {
+  /* The border stands for the padding on the left, which Qt forgets in buttons with a menu. */
+  text-align: left; padding: 6px 20px 6px 1px; border-left: 7px solid transparent;
+}
 QPushButton#columns::menu-indicator {
   image: url("theme_{{ id }}:/drop_down_50.svg"); width: 14px; height: 14px;
   subcontrol-origin: padding; subcontrol-position: center right; right: 6px;
@@ -32,6 +35,7 @@ QPushButton#link {
   background-color: transparent; text-decoration: underline; padding: 0 2px;
   font-size: {{ font_size }};
 }
+QPushButton#link:disabled { border: 0; }
 QPushButton#link:hover { color: {{ opacity(text, 165) }}; }
 QProgressBar#thin { border: 0; border-radius: 3px; background-color: {{ primary }}; }
 QProgressBar#thin::chunk { border-radius: 3px; background-color: {{ current }}; }
