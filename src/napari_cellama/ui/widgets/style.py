@@ -20,10 +20,7 @@ QPushButton#primary:hover { background-color: {{ lighten(current, 12) }}; }
 QPushButton#primary:disabled { background-color: {{ primary }}; color: {{ opacity(text, 110) }}; }
 QPushButton#secondary { padding: 6px; }
 RecipeForm QAbstractSpinBox { min-width: 48px; }
-QPushButton#columns {
-  /* The border stands for the padding on the left, which Qt forgets in buttons with a menu. */
-  text-align: left; padding: 6px 20px 6px 1px; border-left: 7px solid transparent;
-}
+QPushButton#columns { text-align: left; padding: 4px 20px 4px 8px; }
 QPushButton#columns::menu-indicator {
   image: url("theme_{{ id }}:/drop_down_50.svg"); width: 14px; height: 14px;
   subcontrol-origin: padding; subcontrol-position: center right; right: 6px;
