@@ -28,10 +28,12 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
+    QComboBox,
     QDockWidget,
     QLabel,
     QLayout,
     QScrollArea,
+    QTableView,
     QWidget,
 )
 
@@ -146,10 +148,35 @@ def faults(dock: QWidget) -> Iterator[str]:
             continue
         if _is_cut(widget):
             yield f"cut: {widget.text()[:60]!r}"
-        if isinstance(widget, QScrollArea) and widget.horizontalScrollBar().isVisible():
-            yield "scrolls horizontally"
+        if isinstance(widget, QScrollArea):
+            yield from _too_wide(widget)
+        if isinstance(widget, QTableView):
+            yield from _squeezed_rows(widget)
+        if isinstance(widget, QComboBox) and _shows_nothing(widget):
+            yield f"shows none of its {widget.count()} choices: {widget.accessibleName()!r}"
         if widget.layout() is not None and "Stack" not in type(widget).__name__:
             yield from _covered(widget)
+
+
+def _too_wide(area: QScrollArea) -> Iterator[str]:
+    """Yield whether what an area shows is wider than the area: it is cut, or has to be scrolled."""
+    if area.horizontalScrollBar().isVisible():
+        yield "scrolls horizontally"
+    inside, room = area.widget(), area.viewport().width()
+    if inside is not None and inside.width() > room + 1:
+        yield f"{type(inside).__name__} is {inside.width() - room} pixels wider than its dock"
+
+
+def _shows_nothing(box: QComboBox) -> bool:
+    hinted = box.isEditable() or box.placeholderText()
+    return box.count() > 0 and not box.currentText() and not hinted
+
+
+def _squeezed_rows(table: QTableView) -> Iterator[str]:
+    """Yield which rows of a table are lower than what is written in them."""
+    for row in range(table.model().rowCount()):
+        if not table.isRowHidden(row) and table.rowHeight(row) < table.sizeHintForRow(row):
+            yield f"row {row} of {table.accessibleName()!r} is too low for its text"
 
 
 def _is_cut(widget: QWidget) -> bool:

@@ -42,6 +42,33 @@ def test_everything_public_is_there():
         nc.runn  # noqa: B018
 
 
+@pytest.mark.parametrize("given", ["section.h5ad", None, pd.DataFrame({"a": [1]})])
+@pytest.mark.parametrize("call", ["run", "qc", "search", "subcluster", "view"])
+def test_what_is_no_anndata_is_refused_in_a_sentence(call, given):
+    more = {"search": ["B cell"], "subcluster": ["1"]}.get(call, [])
+    with pytest.raises(nc.UserError, match=rf"{call}\(\) takes an AnnData, not a ") as refusal:
+        getattr(nc, call)(given, *more)
+    assert f"{call}(read('section.h5ad'))" in str(refusal.value)
+
+
+@pytest.mark.parametrize("call", ["run", "qc", "view"])
+def test_a_record_of_somebody_else_is_refused_before_the_work(call):
+    adata = small_section()
+    adata.uns["cellama"] = "mine"
+    with pytest.raises(nc.UserError, match=r"uns\['cellama'\] holds a str"):
+        getattr(nc, call)(adata)
+    assert adata.uns["cellama"] == "mine"
+    assert list(adata.obs) == ["celltype"]
+
+
+@pytest.mark.usefixtures("words")
+def test_one_obs_feature_may_be_named_alone():
+    adata = small_section(30)
+    adata.obs["layer"] = "deep"
+    assert nc.cell_sentences(adata, obs_features="layer")[0].endswith("layer of this cell is deep.")
+    assert nc.Recipe(obs_features="layer") == nc.Recipe(obs_features=["layer"])
+
+
 @pytest.mark.usefixtures("words")
 def test_run_fills_the_slots_and_leaves_the_rest():
     adata = small_section(60)
@@ -215,12 +242,21 @@ def test_what_cannot_be_subclustered_is_said(embedded):
         nc.subcluster(adata, "T cells", key="celltype")
     with pytest.raises(nc.UserError, match="not made here"):
         nc.subcluster(adata, "T cell", key="celltype", key_added="celltype")
+    with pytest.raises(nc.UserError, match=r"no cluster in .* named .77."):
+        nc.subcluster(adata, 77, key="celltype")
+    with pytest.raises(nc.UserError, match=r"no cluster in .* named .78."):
+        nc.subcluster(adata, [78], key="celltype")
     del adata.obsm["X_cellama"]
     with pytest.raises(nc.UserError, match="find niches first"):
         nc.subcluster(adata, "T cell", key="celltype")
 
 
 # ---- search
+
+
+def test_what_is_no_text_cannot_be_searched_for():
+    with pytest.raises(nc.UserError, match="3 is no text"):
+        nc.search(small_section(), 3)
 
 
 @pytest.mark.usefixtures("words")

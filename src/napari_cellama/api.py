@@ -19,7 +19,7 @@ from napari_cellama.core.events import (
     Progress,
     last_of,
 )
-from napari_cellama.errors import UserError
+from napari_cellama.errors import UserError, need_anndata
 from napari_cellama.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def run(
     """
     from napari_cellama.progress import ProgressReport
 
+    need_anndata(adata, "run")
     recipe = make_recipe(recipe, **changes)
     with ProgressReport(progress) as report:
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from typing import Any
 
 
 class UserError(ValueError):
@@ -15,6 +16,34 @@ class UserError(ValueError):
 
 class Cancelled(Exception):
     """The user cancelled; what was done so far is kept by whoever asked for it."""
+
+
+def need_anndata(adata: Any, call: str) -> None:
+    """Refuse what is no AnnData, and one in which our own record is somebody else's.
+
+    Parameters
+    ----------
+    adata
+        What a user has given.
+    call
+        The function that it was given to.
+
+    Raises
+    ------
+    UserError
+        In one sentence that says what to give instead.
+    """
+    if not hasattr(adata, "obsm") or not hasattr(adata, "n_obs"):
+        raise UserError(
+            f"{call}() takes an AnnData, not a {type(adata).__name__}; read a file first, as in "
+            f"{call}(read('section.h5ad'))."
+        )
+    record = adata.uns.get("cellama", {})
+    if not isinstance(record, Mapping):
+        raise UserError(
+            f"uns['cellama'] holds a {type(record).__name__} that was not written here; give it "
+            "another name, because what is found is kept there."
+        )
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
@@ -29,7 +58,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     known
         The names that exist.
     """
-    known = [str(item) for item in known]
+    name, known = str(name), [str(item) for item in known]
     lowered = {item.lower(): item for item in known}
     close = [lowered[match] for match in get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]
     if close:

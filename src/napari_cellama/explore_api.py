@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_cellama.core.events import last_of
-from napari_cellama.errors import UserError, unknown_name
+from napari_cellama.errors import UserError, need_anndata, unknown_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,6 +63,9 @@ def search(
     from napari_cellama.core.search_space import SearchSpace
     from napari_cellama.io.embedding_cache import shared_cache
 
+    need_anndata(adata, "search")
+    if not isinstance(text, str):
+        raise UserError(f"Describe in words what to look for; {text!r} is no text.")
     if of not in ("niches", "cells"):
         raise UserError(f"Search for 'niches' or 'cells', not for {of!r}.")
     space = SearchSpace.of_adata(adata)
@@ -74,7 +77,7 @@ def search(
 
 def subcluster(
     adata: AnnData,
-    clusters: str | Sequence[str],
+    clusters: str | int | Sequence[str | int],
     *,
     key: str = "niche",
     key_added: str | None = None,
@@ -90,7 +93,7 @@ def subcluster(
     adata
         With the embeddings of an earlier :func:`run`.
     clusters
-        One or several categories of ``obs[key]``, which are divided as one.
+        One or several categories of ``obs[key]``, which are divided as one; 3 is "3".
     key
         A run's niches, or any obs column, e.g. of cell types.
     key_added
@@ -118,11 +121,13 @@ def subcluster(
     from napari_cellama.core.slots import is_ours
     from napari_cellama.core.subclusters import embedded_views, stored_graph, subclusters
 
+    need_anndata(adata, "subcluster")
     recipe = make_recipe(recipe, **changes)
     if key not in adata.obs:
         raise unknown_name("obs column", key, adata.obs.columns)
     labels = read_labels(adata, key)
-    named = [clusters] if isinstance(clusters, str) else list(clusters)
+    several = isinstance(clusters, Iterable) and not isinstance(clusters, str)
+    named = [str(name) for name in (clusters if several else [clusters])]
     for name in named:
         if name not in labels.names:
             raise unknown_name(f"cluster in obs[{key!r}]", name, labels.names)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from napari_cellama.core.events import CancelToken, Notice, Progress
 from napari_cellama.core.qc_thresholds import Thresholds
-from napari_cellama.errors import UserError
+from napari_cellama.errors import UserError, need_anndata
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -99,6 +99,7 @@ def find_faults(
     from napari_cellama.core.qc import judge
     from napari_cellama.io.attached import all_images
 
+    need_anndata(adata, "qc")
     images, notices = all_images(adata)
     for text in notices:
         on_event(Notice(text))

@@ -266,10 +266,12 @@ class Recipe(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _none_is_none(cls, data: Any) -> Any:
-        """Read 'none' as no column, so that forms and command lines can say it."""
+        """Read 'none' as no column, for forms and command lines, and one column as a list."""
         if isinstance(data, dict):
             optional = ("cell_type_key", "library_key", "layer", "radius")
             data = {k: None if k in optional and v in ("none", "") else v for k, v in data.items()}
+            if isinstance(data.get("obs_features"), str):
+                data["obs_features"] = (data["obs_features"],)
         return data
 
     @classmethod

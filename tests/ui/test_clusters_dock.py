@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QLineEdit,
+    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -222,6 +223,16 @@ def test_cells_without_a_label_are_said_and_belong_to_no_row(qtbot, dock, sessio
     click(qtbot, dock, 2)
     assert session.active.selection.sum() == 20
     assert not session.active.selection[-20:].any()
+
+
+def test_a_long_summary_does_not_push_the_buttons_out_of_the_dock(qtbot, dock, session):
+    session.take_result(session.active, niche_result(session.active))
+    area = dock.findChild(QScrollArea)
+    dock.parentWidget().resize(dock.minimumWidth(), 720)
+    qtbot.waitUntil(lambda: dock.width() <= dock.minimumWidth() + 20)
+    QApplication.processEvents()
+    assert dock.title.text() == "3 clusters · 20 cells without a label"
+    assert area.widget().width() <= area.viewport().width()
 
 
 # ---- selecting
@@ -548,6 +559,27 @@ def test_sixty_clusters_are_sixty_rows_of_sixty_colours(qtbot, many):
     session.pick_cell(0)
     row = many.table.selectionModel().selectedRows()[0]
     assert many.table.viewport().rect().intersects(many.table.visualRect(row))
+
+
+def test_rows_are_as_high_as_their_text_beside_a_scroll_bar(qtbot, viewer, add_dock, make_adata):
+    """The bar takes of the width, so that more names take two lines."""
+    adata = make_adata(400)
+    names = ["a", "b cell", "c cells of a kind", "d cells that are named at length"]
+    types = pd.Categorical.from_codes(np.arange(400) % 4, names)
+    adata.obs["celltype"] = types
+    adata.obs["many"] = pd.Categorical([f"n{i % 12}" for i in range(400)])
+    show(viewer, Tissue.from_adata(adata, "section"))
+    session, dock = session_of(viewer), add_dock(viewer)
+    table = dock.table
+    for width in range(340, 480, 4):  # names just fit at some width
+        dock.window().resize(width, 640)
+        session.show_clusters("celltype")
+        session.show_clusters("many")
+        qtbot.waitUntil(lambda: session.jobs.current(SLOT) is None)
+        qtbot.wait(5)
+        heights = [(table.rowHeight(row), table.sizeHintForRow(row)) for row in range(12)]
+        assert all(there >= wanted for there, wanted in heights), (width, heights)
+    session.close()
 
 
 def test_rows_are_sorted_by_any_column(qtbot, many):

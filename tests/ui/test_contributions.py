@@ -9,9 +9,12 @@ from pathlib import Path
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
+from napari.utils.notifications import notification_manager
 from npe2 import PluginManager, PluginManifest
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QEventLoop, QMimeData, QPointF, Qt, QTimer, QUrl
+from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QApplication, QDialogButtonBox, QRadioButton
 
 import napari_cellama
@@ -20,7 +23,7 @@ from napari_cellama.ui import contributions, launch
 from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.layers import show
 from napari_cellama.ui.panel import main_window, our_docks
-from napari_cellama.ui.tissue import Tissue
+from napari_cellama.ui.tissue import Coloring, Tissue
 
 NAMES = ("Niches", "Clusters", "Search", "QC", "Understand")
 TITLES = [f"{name} (CELLama)" for name in NAMES]
@@ -160,6 +163,40 @@ def test_a_broken_file_is_refused_with_one_sentence(viewer, tmp_path):
     with pytest.raises(ValueError, match="is not an HDF5 file"):
         viewer.window._qt_viewer._qt_open([str(path)], stack=False)
     assert len(viewer.layers) == 0
+
+
+@pytest.mark.parametrize("content", ["text", "no positions"])
+def test_a_broken_file_that_is_dropped_is_said_in_one_sentence(
+    viewer, session, adata, tmp_path, qtbot, content
+):
+    path = tmp_path / "broken.h5ad"
+    path.write_text("this is no HDF5")
+    if content == "no positions":
+        del adata.obsm["spatial"]
+        adata.write_h5ad(path)
+    before, loop = len(notification_manager.records), QEventLoop()
+    data, where = QMimeData(), QPointF(20, 20)
+    data.setUrls([QUrl.fromLocalFile(str(path))])
+    none, button = Qt.KeyboardModifier.NoModifier, Qt.MouseButton.LeftButton
+    drop = QDropEvent(where, Qt.DropAction.CopyAction, data, button, none)
+    # As a user's hand does it, while the window is at work.
+    QTimer.singleShot(0, lambda: viewer.window._qt_viewer.dropEvent(drop))
+    QTimer.singleShot(200, loop.quit)
+    loop.exec()
+    said = [note.message for note in notification_manager.records[before:]]
+    assert len(said) == 1
+    assert {"text": "is not an HDF5 file", "no positions": "no positions"}[content] in said[0]
+    assert "\n" not in said[0]
+    assert session.tissues[-1].name == "section", "what was open stays"
+
+
+def test_a_file_with_niches_opens_in_their_colours(viewer, adata, tmp_path):
+    adata.obs["niche"] = pd.Categorical(["a", "b"] * (adata.n_obs // 2))
+    adata.uns["cellama"]["runs"] = {"niche": {}}
+    adata.write_h5ad(tmp_path / "section.h5ad")
+    viewer.open(tmp_path / "section.h5ad", plugin=PLUGIN)
+    assert session_of(viewer).active.coloring == Coloring("labels", "niche")
+    assert len(np.unique(viewer.layers[-1].face_color, axis=0)) == 2
 
 
 def test_a_section_without_positions_is_refused_with_one_sentence(viewer, adata, tmp_path):

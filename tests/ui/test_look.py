@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -466,6 +467,25 @@ def test_a_gallery_comes_in_the_order_of_a_metric(stained, open_dock, qtbot):
     look.whom.setCurrentIndex(look.whom.findData("Selected cells"))
     qtbot.mouseClick(look.show_button, LEFT)
     assert set(look.gallery.crops.cells) == set(np.flatnonzero(session.active.selection))
+
+
+def test_data_opened_with_clusters_and_quality_offer_a_gallery_at_once(
+    stained, open_dock, qtbot, tmp_path
+):
+    """The first choices have lines between them, which an empty box took for the chosen one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # what the image lacks
+        nc.qc(stained, progress=False)
+    path = nc.write(stained, tmp_path / "judged.h5ad")
+    dock, session = open_dock(nc.read(path))
+    session.show_clusters("celltype")
+    look = dock.look
+    assert look.whom.currentText() == "Failing cells"
+    assert look.how.currentText() == "at random"
+    look.whom.setCurrentIndex(look.whom.findData("All cells"))
+    dock.scroll.ensureWidgetVisible(look.show_button)
+    qtbot.mouseClick(look.show_button, LEFT)
+    assert look.gallery.crops.rowCount() == session.active.n_obs
 
 
 def test_an_image_that_is_gone_is_said_in_the_dock(shining, open_dock, qtbot, tmp_path):

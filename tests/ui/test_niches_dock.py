@@ -398,6 +398,18 @@ def test_run_shows_progress_and_then_a_summary(dock, session, script, qtbot):
     script.go.set()
     qtbot.waitUntil(lambda: line.text.text().startswith("3 niches in 119 cells · 1 left out"))
     assert not line.bar.isVisible()
+
+
+def test_a_run_says_where_to_go_on(dock, viewer, session, script, qtbot):
+    """Also to who has opened this dock alone."""
+    assert not dock.foot.next_button.isVisible()
+    script.go.set()
+    click(qtbot, dock.foot.run_button)
+    qtbot.waitUntil(dock.foot.next_button.isVisible)
+    click(qtbot, dock.foot.next_button)
+    clusters = viewer.window.dock_widgets["Clusters (CELLama)"]
+    qtbot.waitUntil(lambda: not clusters.visibleRegion().isEmpty())
+    assert clusters.model.rowCount() == 3
     qtbot.waitUntil(lambda: not dock.foot.cancel_button.isEnabled())
     assert session.clusters.key == "niche"
     assert script.recipes == [dock.form.recipe()]

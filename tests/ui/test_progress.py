@@ -46,7 +46,8 @@ def test_each_stage_has_a_rate_of_its_own():
 
 
 def test_a_stage_without_a_total_says_its_name_and_its_remark():
-    assert Pace(Clock()).line(Progress("Model", note="NVIDIA H200")) == "Model · NVIDIA H200"
+    line = Pace(Clock()).line(Progress("Model", note="NVIDIA H200"))
+    assert line == "Language model · NVIDIA H200"
 
 
 def test_steps_that_come_fast_are_shown_now_and_then(qtbot):

@@ -118,6 +118,18 @@ def test_typing_paints_the_tissue_by_similarity(ready, session, viewer, qtbot):
     assert "(cell)" in ready.found.asked.text()
 
 
+def test_a_selection_stays_and_the_dock_says_that_others_are_grey(ready, session, viewer, qtbot):
+    chosen = is_type(session, "T cell")
+    session.select(chosen)
+    type_query(qtbot, ready, "B cell")
+    done(qtbot, session)
+    np.testing.assert_array_equal(session.active.selection, chosen)
+    assert ready.found.within.isVisible()
+    qtbot.keyClick(viewer.window._qt_viewer.canvas.native, Qt.Key.Key_Escape)
+    qtbot.waitUntil(lambda: not session.active.selection.any())
+    assert not ready.found.within.isVisible()
+
+
 def test_neighbourhoods_are_compared_unless_cells_are_asked_for(ready, session, qtbot):
     type_query(qtbot, ready, "B cell")
     done(qtbot, session)

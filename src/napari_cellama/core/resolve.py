@@ -10,7 +10,7 @@ import pandas as pd
 
 from napari_cellama.core.matrix import expression
 from napari_cellama.core.tissue import obs_feature, positions
-from napari_cellama.errors import UserError, unknown_name
+from napari_cellama.errors import UserError, need_anndata, unknown_name
 from napari_cellama.recipe import AUTO, Recipe
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def resolve(adata: AnnData, recipe: Recipe) -> Recipe:
         When the data or the recipe cannot be used: too few cells, no genes, no positions, an
         unknown column or layer, more niches than cells.
     """
+    need_anndata(adata, "run")
     _refuse_size(adata, recipe)
     expression(adata, recipe.layer)
     positions(adata)

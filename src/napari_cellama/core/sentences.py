@@ -76,7 +76,9 @@ def cell_sentences(
     """
     matrix, genes = expression(adata, layer)
     parts = [genes_view(gene_ranking(matrix, n_top_genes, name_zero_genes)[0], genes)]
-    features = [obs_feature(adata.obs, name) for name in obs_features]
+    # One name alone would be taken for several names of a letter each.
+    named = (obs_features,) if isinstance(obs_features, str) else obs_features
+    features = [obs_feature(adata.obs, name) for name in named]
     if features:
         parts.append(features_view(features))
     return joined_texts(parts)

@@ -20,7 +20,25 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
 
     if not isinstance(path, str) or not is_anndata(path):
         return None
-    return read_layers
+    return _read_or_say
+
+
+def _read_or_say(path: str) -> list[LayerData]:
+    """Read a section that the user opened; where that cannot be, say why in one sentence.
+
+    What a reader raises, napari wraps in sentences of its own about plugins and stack traces. In a
+    script, where no window is at work, it is raised all the same.
+    """
+    from napari.utils.notifications import show_error
+    from qtpy.QtCore import QThread
+
+    try:
+        return read_layers(path)
+    except UserError as error:
+        if QThread.currentThread().loopLevel() == 0:
+            raise
+        show_error(str(error))
+        return [(None,)]  # what napari takes for "read, and nothing to show"
 
 
 def read_layers(path: str) -> list[LayerData]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_cellama.errors import UserError
+from napari_cellama.errors import need_anndata
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -45,11 +45,7 @@ def view(adata: AnnData, *, name: str | None = None, docks: bool = True) -> napa
     """
     from napari_cellama.ui.tissue import Tissue
 
-    if not hasattr(adata, "obsm") or not hasattr(adata, "n_obs"):
-        raise UserError(
-            f"view() shows an AnnData, not a {type(adata).__name__}; "
-            "read a file first, as in view(read('section.h5ad'))."
-        )
+    need_anndata(adata, "view")
     return _open_window(Tissue.from_adata(adata, name or "cells"), docks)
 
 
@@ -107,6 +103,16 @@ def open_docks(viewer: napari.viewer.Viewer) -> None:
             window.add_dock_widget(dock(viewer), name=name, area="right", tabify=True)
         window.dock_widgets[name].parent().show()
     window.dock_widgets["Niches (CELLama)"].parent().raise_()
+
+
+def bring_to_front(viewer: napari.viewer.Viewer, title: str) -> None:
+    """Bring one of the docks to the front; where it is not open, all are opened."""
+    name = f"{title} (CELLama)"
+    if name not in viewer.window.dock_widgets:
+        open_docks(viewer)
+    dock = viewer.window.dock_widgets[name].parent()
+    dock.show()
+    dock.raise_()
 
 
 def _open_window(tissue: Tissue, docks: bool) -> napari.viewer.Viewer:

@@ -18,7 +18,7 @@ import numpy as np
 from napari_cellama.core.image_choices import ImageChoices, read_choices, write_choices
 from napari_cellama.core.labels import LabelSet
 from napari_cellama.core.qc_thresholds import Thresholds
-from napari_cellama.errors import UserError, unknown_name
+from napari_cellama.errors import UserError, need_anndata, unknown_name
 from napari_cellama.ui.commands import History, State
 
 if TYPE_CHECKING:
@@ -160,6 +160,7 @@ class Tissue:
     came_with: tuple[Thresholds, tuple[Attached, ...], ImageChoices] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        need_anndata(self.snapshot, "view")
         self.selection = np.zeros(self.n_obs, bool)
         self.hidden = np.zeros(self.n_obs, bool)
         # The niches of an earlier run are there to be looked at and edited.

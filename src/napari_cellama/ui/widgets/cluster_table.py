@@ -12,6 +12,7 @@ from qtpy.QtCore import (
     QRect,
     QSize,
     Qt,
+    QTimer,
     Signal,
 )
 from qtpy.QtGui import QAction, QFontMetrics, QKeySequence, QPainter
@@ -159,6 +160,10 @@ class ClusterTable(QTableView):
         self._clusters = model
         self._following = False
         self.tree = ClusterTree(model, self)
+        # Once more in the next turn: high rows bring the scroll bar, which narrows the names while
+        # rows are being measured, and some would keep the height that they had without it.
+        self._fit = QTimer(self, singleShot=True, interval=0)
+        self._fit.timeout.connect(self.resizeRowsToContents)
         self.setModel(self.tree)
         self.setItemDelegate(ClusterDelegate(self))
         self._lay_out()
@@ -167,8 +172,8 @@ class ClusterTable(QTableView):
         self.selectionModel().selectionChanged.connect(self._on_user_selects)
         listen(self, session.selection_changed, self.follow)
         model.modelReset.connect(self.follow)
-        model.modelReset.connect(self.resizeRowsToContents)
-        model.dataChanged.connect(lambda *_: self.resizeRowsToContents())
+        for changed in (model.modelReset, model.dataChanged):
+            changed.connect(lambda *_: self._fit_rows())
 
     def _lay_out(self) -> None:
         self.setObjectName("clusters")
@@ -192,7 +197,7 @@ class ClusterTable(QTableView):
         header.setSectionResizeMode(Column.COLOR, QHeaderView.ResizeMode.Fixed)
         header.resizeSection(Column.COLOR, 28)
         # How many lines a row has depends on the width.
-        header.sectionResized.connect(lambda *_: self.resizeRowsToContents())
+        header.sectionResized.connect(lambda *_: self._fit_rows())
         self.setSortingEnabled(True)
         self.sortByColumn(Column.COLOR, Qt.SortOrder.AscendingOrder)
         self.setEditTriggers(
@@ -319,6 +324,10 @@ class ClusterTable(QTableView):
             self.clearSelection()
             return
         super().mousePressEvent(event)
+
+    def _fit_rows(self) -> None:
+        self.resizeRowsToContents()
+        self._fit.start()
 
     def _on_sign(self, index: QModelIndex, x: float) -> bool:
         """Whether a place in a row is the sign that folds its parts."""

@@ -147,6 +147,7 @@ class ClustersDock(QWidget):
         column.addWidget(self.legend)
         column.addWidget(self.scale)
         heading = QHBoxLayout()
+        self.title.setWordWrap(True)  # so that a long one does not widen the dock
         heading.addWidget(self.title, 1)
         for button in (self.tools.buttons["undo"], self.tools.buttons["redo"], self.help_button):
             heading.addWidget(button)

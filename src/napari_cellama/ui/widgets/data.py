@@ -23,6 +23,8 @@ from qtpy.QtWidgets import (
 
 from napari_cellama.errors import UserError
 from napari_cellama.ui import format as fmt
+from napari_cellama.ui.contributions import open_tissue
+from napari_cellama.ui.layers import show
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.workers import Ended, Failed, Stopped, sentence_of
 
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from napari_cellama.ui.tissue import Tissue
     from napari_cellama.ui.workers import Job
 
-PLUGIN = "napari-cellama"
 _EMPTY = (
     "No tissue is open. Press Open tissue…, drop a .h5ad file onto the window, or try "
     "File > Open Sample > CELLama."
@@ -119,7 +120,7 @@ class DataPanel(QWidget):
             self._open(path)
 
     def _open(self, path: str) -> None:
-        self._try(lambda: self._viewer.open(path, plugin=PLUGIN))
+        self._try(lambda: show(self._viewer, open_tissue(path)))
 
     def save(self) -> None:
         """Let the user choose where to save; the dialog itself asks before overwriting."""

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QMenu,
     QPushButton,
+    QSizePolicy,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
@@ -115,6 +116,9 @@ class EmbeddingDock(QWidget):
         self.canvas.widget.setMinimumSize(120, 170)
         self.canvas.widget.setToolTip(_HELP)
         self.shown = QStackedWidget(self)
+        # Else napari takes the dock for one that wants no height and puts its own air below it.
+        expanding = QSizePolicy.Policy.Expanding
+        self.shown.setSizePolicy(expanding, expanding)
         self.shown.addWidget(self.empty)
         self.shown.addWidget(self.canvas.widget)
         line = QHBoxLayout()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_cellama.core.events import Finished, Progress
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from napari_cellama.ui.session import Session
     from napari_cellama.ui.workers import Job
 
+_NEXT = "Name, divide, merge and colour the niches in the Clusters dock; it opens if it must."
 _RUN = "Find the niches of this tissue. What is painted stays until the result is there."
 
 
@@ -49,6 +51,7 @@ class Foot(QWidget):
         self.fidelity = FidelityLine(session, self)
         self.run_button = _button("Run", "primary", _RUN, self.run)
         self.cancel_button = _button("Cancel", "secondary", "", self.cancel)
+        self.next_button = _button("Look at the niches one by one", "link", _NEXT, lambda: None)
         self.question = QLabel("Replace the run at work?", self)
         self.yes_button = _button("Replace", "primary", "Stop it and run this.", self._replace)
         self.no_button = _button("Keep", "secondary", "Let it go on.", self._ask_nothing)
@@ -62,7 +65,7 @@ class Foot(QWidget):
     def stops(self) -> list[QWidget]:
         """The controls in the order of the tab key."""
         links = [self.message.more, self.message.close_button, self.message.details]
-        links.append(self.fidelity.exact_button)
+        links += [self.next_button, self.fidelity.exact_button]
         buttons = [self.run_button, self.cancel_button, self.yes_button, self.no_button]
         return [*links, *buttons]
 
@@ -80,8 +83,11 @@ class Foot(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
-        for widget in (self.message, self.progress, self.fidelity, self._buttons, self._asking):
+        lines = self.message, self.progress, self.next_button, self.fidelity
+        for widget in (*lines, self._buttons, self._asking):
             layout.addWidget(widget)
+        layout.setAlignment(self.next_button, Qt.AlignmentFlag.AlignLeft)
+        self.next_button.hide()
 
     # ---- what the user does
 
@@ -144,6 +150,7 @@ class Foot(QWidget):
         if job.slot == "run":
             self._started = time.monotonic()
             self.progress.begin("Starting…")
+            self.next_button.hide()
             self.refresh()
 
     def _on_event(self, job: Job, event: Any) -> None:
@@ -156,6 +163,7 @@ class Foot(QWidget):
         took = fmt.duration(time.monotonic() - self._started)
         if isinstance(event, Finished):
             self.progress.end(summary(event.result, took))
+            self.next_button.show()
         elif isinstance(event, Stopped):
             self.progress.end(f"Cancelled after {took}; what was painted stays.")
         elif isinstance(event, Failed):

@@ -142,6 +142,8 @@ class FoundView(QWidget):
         self._search: Search | None = None
         self.title = self._label("groupTitle")
         self.asked = self._label("muted")
+        self.within = self._label("muted")
+        self.within.setText("Only the selected cells are coloured; Esc colours all.")
         self.legend = LegendView(self)
         self.threshold = Threshold(self)
         self.places = Places(self)
@@ -150,14 +152,16 @@ class FoundView(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
-        for widget in (self.title, self.asked, self.legend, self.threshold, places_title):
+        above = self.title, self.asked, self.within, self.legend, self.threshold, places_title
+        for widget in above:
             layout.addWidget(widget)
         layout.addWidget(self.places)
         self.hide()
 
-    def show_search(self, search: Search | None, legend: Legend | None) -> None:
-        """Show what was found; ``legend`` where the tissue is painted by it."""
+    def show_search(self, search: Search | None, legend: Legend | None, in_part: bool) -> None:
+        """Show what was found; ``legend`` where the tissue, or a part, is painted by it."""
         self.setVisible(search is not None)
+        self.within.setVisible(legend is not None and in_part)
         self.legend.show_legend(legend)
         if search is self._search or search is None:
             self._search = search

@@ -136,14 +136,15 @@ def offer(box: QComboBox, choices: list[Choice]) -> None:
     texts = {choice.key: choice.text for choice in choices}
     with QSignalBlocker(box):
         if before != wanted:
-            chosen = box.currentData()
+            chosen = box.currentData()  # None in a box that was empty, as that of a line between
             box.clear()
             for key in wanted:
                 if key is None:
                     box.insertSeparator(box.count())
                 else:
                     box.addItem("", key)
-            box.setCurrentIndex(max(0, wanted.index(chosen) if chosen in wanted else 0))
+            kept = chosen is not None and chosen in wanted
+            box.setCurrentIndex(wanted.index(chosen) if kept else 0)
         for i, key in enumerate(wanted):
             if key is not None:
                 box.setItemText(i, fmt.elided(texts[key], _LONGEST))

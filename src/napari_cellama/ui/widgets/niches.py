@@ -69,6 +69,7 @@ class NichesDock(QWidget):
         self._models = Inquiry(self._session.jobs, "models", self._on_models, self)
         self._reach = Inquiry(self._session.jobs, "neighbourhood", self._on_reach, self)
         self._lay_out()
+        self.foot.next_button.clicked.connect(lambda: self._show_clusters(napari_viewer))
         follow_help_key(self)
         follow_theme(self, napari_viewer)
         self.form.changed.connect(self._on_form)
@@ -141,6 +142,13 @@ class NichesDock(QWidget):
             except OSError as error:
                 text = f"The recipe cannot be saved to {path}: {error.strerror}."
                 self._session.message.emit("error", text, "")
+
+    @staticmethod
+    def _show_clusters(viewer: napari.Viewer) -> None:
+        """Bring the Clusters dock to the front, and open all docks if it is not there."""
+        from napari_cellama.ui.launch import bring_to_front
+
+        bring_to_front(viewer, "Clusters")
 
     # ---- what is shown
 

@@ -23,6 +23,14 @@ from superqt import QElidingLabel
 from napari_cellama.core.events import Progress
 from napari_cellama.ui import format as fmt
 
+#: What the stages are called for people, where their own names are the method's.
+_STAGES = {
+    "Model": "Language model",
+    "Graph": "Finding neighbours",
+    "Sentences": "Writing sentences",
+    "Context": "Averaging over neighbours",
+    "Clustering": "Grouping cells",
+}
 _WINDOW_S = (
     20.0  #: over how long the rate is taken: long enough not to jump, short enough to follow
 )
@@ -49,11 +57,12 @@ class Pace:
     def line(self, event: Progress) -> str:
         """Return e.g. ``"Embedding · 31,204 of 48,310 · 4,210/s · 4 s left"``."""
         per_second = self._rate(event)
+        stage = _STAGES.get(event.stage, event.stage)
         if not event.total:
-            return fmt.joined(event.stage, event.note)
+            return fmt.joined(stage, event.note)
         left = (event.total - event.done) / per_second if per_second else None
         return fmt.joined(
-            event.stage,
+            stage,
             f"{event.done:,} of {event.total:,}",
             fmt.rate(per_second) if per_second else "",
             f"{fmt.duration(left)} left" if left else "",

@@ -32,6 +32,7 @@ QPushButton#link {
   background-color: transparent; text-decoration: underline; padding: 0 2px;
   font-size: {{ font_size }};
 }
+QPushButton#link:disabled { border: 0; }
 QPushButton#link:hover { color: {{ opacity(text, 165) }}; }
 QProgressBar#thin { border: 0; border-radius: 3px; background-color: {{ primary }}; }
 QProgressBar#thin::chunk { border-radius: 3px; background-color: {{ current }}; }
