@@ -122,8 +122,7 @@ class Overview:
         )
         try:
             # Tiles that share a strip or a chunk decode it once.
-            read = self._image.read_many([(rows, columns)], self._level, self._channels)
-            pixels = next(iter(read))
+            pixels = self._image.begin((rows, columns), self._level, self._channels).take()
         except UserError as error:
             self.problem = self.problem or str(error)
             shape = (rows.stop - rows.start, columns.stop - columns.start, len(self._channels))
