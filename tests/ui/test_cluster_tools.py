@@ -352,6 +352,9 @@ def test_label_sets_are_duplicated_renamed_compared_and_deleted(
     comparison = found()[0]
     assert "Adjusted Rand index 0." in comparison.summary.text()
     assert (comparison.table.rowCount(), comparison.table.columnCount()) == (3, 4)
+    header = comparison.table.horizontalHeader()
+    wanted = [header.sectionSizeHint(column) for column in range(4)]
+    assert all(header.sectionSize(column) >= wanted[column] for column in range(4))
     for kind in ("SVG (*.svg)", "PNG (*.png)"):
         chosen = str(tmp_path / "both"), kind
         monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, chosen=chosen: chosen)

@@ -488,6 +488,21 @@ def test_data_opened_with_clusters_and_quality_offer_a_gallery_at_once(
     assert look.gallery.crops.rowCount() == session.active.n_obs
 
 
+def test_what_was_measured_can_be_measured_again(adata, open_dock, qtbot, tmp_path):
+    """The metrics of the file and the new ones are both tables, which no "==" compares."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that there is no image
+        nc.qc(adata, progress=False)
+    dock, session = open_dock(nc.read(nc.write(adata, tmp_path / "measured.h5ad")))
+    before = session.active.quality
+    assert before is not None
+    dock.scroll.ensureWidgetVisible(dock.measure_button)
+    qtbot.mouseClick(dock.measure_button, LEFT)
+    qtbot.waitUntil(lambda: session.active.quality is not before, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: session.jobs.current(SLOT) is None, timeout=PATIENCE)
+    assert dock.look.whom.currentText() == "Failing cells"
+
+
 def test_an_image_that_is_gone_is_said_in_the_dock(shining, open_dock, qtbot, tmp_path):
     dock, session = open_dock(shining)
     (tmp_path / "scan.ome.tif").unlink()

@@ -62,5 +62,6 @@ def taken_over(
     space = yield from finder.place(known.views)
     picture = pictures.paint(known.views, space, held_out)
     yield Partial(picture)
-    choice = {name: known.provenance[name] for name in ("mode_chosen",) if name in known.provenance}
+    decided = known.provenance.get("mode_chosen")
+    choice = {} if decided is None else {"mode_chosen": decided}
     return Refined(known.views, picture, choice)

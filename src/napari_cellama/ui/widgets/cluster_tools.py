@@ -63,7 +63,7 @@ class ClusterTools(QWidget):
             self.buttons[tool].refresh()
         self.how = self._make_how()
         self.assign_button = QPushButton("Assign", self)
-        self.assign_button.setObjectName("columns")
+        self.assign_button.setObjectName("menu")
         self.assign_button.setMenu(assign_menu(session, self.assign_button))
         self.division = Division(session, self)
         self._lay_out()

@@ -105,7 +105,7 @@ class EmbeddingDock(QWidget):
         choices = QMenu(self.save_button)
         choices.addActions([self.menu.save_action, self.menu.copy_action])
         self.save_button.setMenu(choices)
-        self.save_button.setObjectName("columns")
+        self.save_button.setObjectName("menu")
         self.menu.told.connect(lambda _, text: self._say(text))
         self.all_button.setObjectName("secondary")
         self.button.setObjectName("secondary")

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: The comparison's job in the session.
 SLOT = "compare"
+#: The most characters of a label in the comparison's headers.
+_HEADING = 24
 
 
 class LabelsMenu(QPushButton):
@@ -48,7 +50,7 @@ class LabelsMenu(QPushButton):
     def __init__(self, session: Session, others: Callable[[], list[str]], parent: QWidget) -> None:
         super().__init__("Edit", parent)
         self._session, self._others = session, others
-        self.setObjectName("columns")
+        self.setObjectName("menu")
         self.setToolTip("Duplicate, rename, delete or compare the labels that are shown.")
         menu = QMenu(self)
         menu.setToolTipsVisible(True)
@@ -139,14 +141,17 @@ class Comparison(QDialog):
         )
         self.summary.setWordWrap(True)
         self.table = QTableWidget(*table.shape, self)
-        self.table.setVerticalHeaderLabels([str(name) for name in table.index])
-        self.table.setHorizontalHeaderLabels([str(name) for name in table.columns])
+        for column, name in enumerate(table.columns):
+            self.table.setHorizontalHeaderItem(column, _heading(name))
+        for row, name in enumerate(table.index):
+            self.table.setVerticalHeaderItem(row, _heading(name))
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         for row, counts in enumerate(table.to_numpy()):
             for column, count in enumerate(counts):
                 item = QTableWidgetItem(f"{count:,}" if count else "")
                 item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 self.table.setItem(row, column, item)
+        self.table.resizeColumnsToContents()
         self.said = QLabel("", self)
         self.menu = PlotMenu(
             self.table,
@@ -169,6 +174,13 @@ class Comparison(QDialog):
             layout.addWidget(widget)
         layout.addLayout(line)
         self.resize(640, 420)
+
+
+def _heading(name: object) -> QTableWidgetItem:
+    """Return a header that can be read whole, or elided with the whole name as its tooltip."""
+    heading = QTableWidgetItem(fmt.elided(str(name), _HEADING) or "(no name)")
+    heading.setToolTip(str(name))
+    return heading
 
 
 def _look_for(table: pd.DataFrame) -> Look:

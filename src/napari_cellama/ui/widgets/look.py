@@ -111,7 +111,8 @@ class Look(QWidget):
         """Offer what can be looked at in the active tissue."""
         tissue = self._session.active
         seen = (tissue, None if tissue is None else tissue.quality)
-        if seen != self._seen:
+        # By identity: two measurements are tables, which have no single answer to "equal?".
+        if not self._seen or any(now is not old for now, old in zip(seen, self._seen, strict=True)):
             other = not self._seen or tissue is not self._seen[0]
             self._seen = seen
             self._images = None if tissue is None else (tissue.choices, tissue.images)

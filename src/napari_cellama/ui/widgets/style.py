@@ -25,6 +25,11 @@ QPushButton#columns::menu-indicator {
   image: url("theme_{{ id }}:/drop_down_50.svg"); width: 14px; height: 14px;
   subcontrol-origin: padding; subcontrol-position: center right; right: 6px;
 }
+QPushButton#menu { padding: 6px 16px 6px 4px; }
+QPushButton#menu::menu-indicator {
+  image: url("theme_{{ id }}:/drop_down_50.svg"); width: 10px; height: 10px;
+  subcontrol-origin: padding; subcontrol-position: center right; right: 4px;
+}
 QPushButton#fold {
   background-color: transparent; color: {{ opacity(text, 150) }}; padding: 2px 4px;
 }
