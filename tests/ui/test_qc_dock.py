@@ -304,6 +304,8 @@ def test_a_gallery_is_worked_through_with_keys(viewer, measured, qtbot):
     tissue, look = session.active, dock.look
     dock.look_fold.expand()
     dock.scroll.ensureWidgetVisible(look.gallery)
+    # "All cells" stood there only for want of failing ones, before anything was measured.
+    assert look.whom.currentText() == "Failing cells"
     look.whom.setCurrentIndex(look.whom.findData("fault blurred"))
     qtbot.mouseClick(look.show_button, LEFT)
     blurred = judgement_of(tissue).faults["blurred"].to_numpy()

@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
-from xml.etree import ElementTree
 
 import numpy as np
 
 from napari_cellama.core.section_image import Axes, SectionImage
 from napari_cellama.core.stored import Decode, Stored
 from napari_cellama.errors import UserError
+from napari_cellama.io.image_stated import ome_stated, tiff_pixel, zarr_pixel
 from napari_cellama.io.mapped import mapped
 from napari_cellama.io.tiff_tiles import tiles_of
 
@@ -28,11 +28,6 @@ _PICTURES = (".png", ".jpg", ".jpeg")
 #: Bytes of strips that are read as one.
 _PIECE = 8 * 2**20
 _UNKNOWN_SIZE = "does not say how large its pixels are; align it."
-#: Micrometres of a unit, as OME names it.
-_MICROMETRES = {
-    "µm": 1.0, "um": 1.0, "micrometer": 1.0, "micrometre": 1.0, "micron": 1.0,
-    "nm": 1e-3, "nanometer": 1e-3, "mm": 1e3, "millimeter": 1e3, "cm": 1e4, "m": 1e6,
-}  # fmt: skip
 
 
 def open_images(path: str | Path) -> list[SectionImage]:
@@ -162,12 +157,12 @@ def _open_tiff(path: Path, name: str) -> SectionImage:
                 notices.append(f"Level {number} of the image {name!r} cannot be read ({error}).")
         samples = "S" in series.axes
         tags = file.pages[0].tags
-        resolution = None if described else _tiff_pixel(tags)
+        resolution = None if described else tiff_pixel(tags)
     stored = [_stored(array, series.axes, decode) for array, decode in arrays]
     levels = [_planes(level, series.axes) for level in levels]
     axes: Axes = "yxc" if samples else ("cyx" if levels[0].ndim == 3 else "yx")
     levels, stored, said = _same_extent(levels, stored, axes, name)
-    stated = _ome(described) if described else {}
+    stated = ome_stated(described) if described else {}
     n = 1 if axes == "yx" else levels[0].shape[axes.index("c")]
     names, colors = stated.get("names", ()), stated.get("colors", ())
     image = SectionImage(
@@ -234,49 +229,6 @@ def _stored(array: Any, axes: str, decode: Decode | None = None) -> Stored:
     return Stored(array, tuple(index), decode)
 
 
-def _tiff_pixel(tags: Any) -> tuple[float, float] | None:
-    """Return the (y, x) size of a pixel in micrometres that a plain TIFF states, if it does."""
-    unit = {2: 25_400.0, 3: 10_000.0}.get(int(tags["ResolutionUnit"].value)) if (
-        "ResolutionUnit" in tags and "XResolution" in tags and "YResolution" in tags
-    ) else None  # fmt: skip
-    if unit is None:
-        return None
-    per = [tags[key].value for key in ("YResolution", "XResolution")]
-    sizes = [unit * below / above if above else 0.0 for above, below in per]
-    # 72 or 96 dots per inch are what programs write that know nothing.
-    return (sizes[0], sizes[1]) if min(sizes) > 0 and max(sizes) < 200 else None
-
-
-def _ome(text: str) -> dict[str, Any]:
-    """Return what an OME-XML says of the first image: pixel size, channels' names and colours."""
-    root = ElementTree.fromstring(text)
-    space = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
-    pixels = root.find(f".//{space}Pixels")
-    if pixels is None:
-        return {}
-    channels = pixels.findall(f"{space}Channel")
-    names = [c.get("Name") or f"channel {i}" for i, c in enumerate(channels, start=1)]
-    colors = [_ome_color(c.get("Color")) for c in channels]
-    found: dict[str, Any] = {"names": names, "colors": colors}
-    try:
-        sizes = [
-            float(pixels.get(f"PhysicalSize{axis}"))
-            * _MICROMETRES[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
-            for axis in "YX"
-        ]
-        found["pixel"] = tuple(sizes)
-    except (KeyError, TypeError, ValueError):
-        pass
-    return found
-
-
-def _ome_color(text: str | None) -> str:
-    """Return ``#rrggbb`` of OME's signed RGBA number; "" for none."""
-    if text is None:
-        return ""
-    return f"#{(int(text) & 0xFFFFFFFF) >> 8:06x}"
-
-
 # ---- OME-Zarr and SpatialData
 
 
@@ -333,28 +285,7 @@ def _open_ome_zarr(group: Any, stated: dict[str, Any], name: str) -> SectionImag
         notices=(*notices, *said),
         stored=stored,
     )
-    return _scaled(image, _zarr_pixel(scales, letters))
-
-
-def _zarr_pixel(scales: dict[str, Any], letters: list[str]) -> tuple[float, float] | None:
-    """Return the (y, x) size of a pixel in micrometres that an OME-Zarr states, if it does."""
-    size = {"y": 1.0, "x": 1.0}
-    given = False
-    for transforms in (
-        scales["datasets"][0].get("coordinateTransformations", ()),
-        scales.get("coordinateTransformations", ()),
-    ):
-        for one in transforms:
-            if one.get("type") == "scale":
-                for axis in "yx":
-                    size[axis] *= float(one["scale"][letters.index(axis)])
-                given = True
-    axes = {axis.get("name"): axis for axis in scales.get("axes", ()) if isinstance(axis, dict)}
-    units = [axes.get(axis, {}).get("unit") for axis in "yx"]
-    if not given or any(unit not in _MICROMETRES for unit in units):
-        return None
-    y, x = (size[axis] * _MICROMETRES[unit] for axis, unit in zip("yx", units, strict=True))
-    return y, x
+    return _scaled(image, zarr_pixel(scales, letters))
 
 
 def _open_spatialdata(path: Path) -> list[SectionImage]:

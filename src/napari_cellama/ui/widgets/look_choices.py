@@ -144,6 +144,8 @@ def offer(box: QComboBox, choices: list[Choice]) -> None:
                 else:
                     box.addItem("", key)
             kept = chosen is not None and chosen in wanted
+            # What stood first because nothing better was there gives way to what is first now.
+            kept = kept and not (chosen == before[0] and wanted[0] not in before)
             box.setCurrentIndex(wanted.index(chosen) if kept else 0)
         for i, key in enumerate(wanted):
             if key is not None:
