@@ -9,12 +9,14 @@ import weakref
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from qtpy.QtCore import QEvent, QPoint, Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_cellama import api
 from napari_cellama.core import understand
 from napari_cellama.core.events import CancelToken
+from napari_cellama.core.subclusters import stored_graph
 from napari_cellama.recipe import Recipe
 from napari_cellama.ui.attach import layers_of
 from napari_cellama.ui.tissue import Coloring
@@ -112,6 +114,76 @@ def test_every_group_copies_its_numbers(typed, session, qtbot):
     typed.borders_group.fold.expand(animate=False)
     borders = copied(qtbot, typed.borders_group.copy_button)
     assert set(borders["cluster"]) == set(session.clusters.names) - {session.clusters.names[1]}
+
+
+def test_what_is_told_is_so(typed, session, qtbot):
+    """Count the neighbours and measure the extent anew, by other means."""
+    found = pick(qtbot, typed, session, 1)
+    adata, codes = session.active.snapshot, session.clusters.codes
+    inside, names = codes == 1, list(session.clusters.names)
+    width, height = np.ptp(adata.obsm["spatial"][inside], axis=0)
+    extent = f"Reaches over {width:.0f} µm × {height:.0f} µm"
+    assert typed.where.text() == (
+        f"{inside.sum()} cells · {inside.mean():.1%} of the cells with a label\n{extent}"
+    )
+    graph = stored_graph(adata, Recipe()).toarray() != 0
+    pairs = np.array([[graph[codes == a][:, codes == b].sum() for b in range(4)] for a in range(4)])
+    around = copied(qtbot, typed.around_group.copy_button)
+    counts = around.pivot(index="cluster", columns="neighbor", values="count").loc[names, names]
+    np.testing.assert_array_equal(counts, pairs)
+    log2 = around.pivot(index="cluster", columns="neighbor", values="log2_enrichment")
+    shares = pairs / pairs.sum(axis=1, keepdims=True) / (pairs.sum(axis=0) / pairs.sum())
+    np.testing.assert_allclose(log2.loc[names, names], np.log2(shares), atol=0.1)
+    typed.borders_group.fold.expand(animate=False)
+    borders = copied(qtbot, typed.borders_group.copy_button).set_index("cluster")
+    others = [name for name in names if name != names[1]]
+    np.testing.assert_array_equal(
+        borders.loc[others, "contacts"], [pairs[1, names.index(name)] for name in others]
+    )
+    values = adata[:, "MS4A1"].X.toarray().ravel()
+    change = float(typed.markers.item(0, 1).text())
+    expected = np.log2(values[inside].mean() / values[~inside].mean())
+    assert change == pytest.approx(expected, rel=0.5)
+    assert change > 1
+    assert found.portrait.n_cells == inside.sum()
+
+
+def test_a_gene_that_few_cells_express_is_no_marker(page, session, qtbot):
+    values = session.active.snapshot.X.toarray()
+    rows = np.flatnonzero(session.active.snapshot.obs["celltype"] == "B cell")
+    values[:, 4] = 0
+    values[rows[:9], 4] = 50  # nine cells, all of one cluster: one too few
+    session.active.snapshot.X = sp.csr_matrix(values)
+    session.show_clusters("celltype")
+    found = pick(qtbot, page, session, session.clusters.names.index("B cell"))
+    assert "ACTB" not in set(found.portrait.markers["gene"])
+    assert "MS4A1" in set(found.portrait.markers["gene"])
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_every_figure_is_saved_under_its_name(
+    page, dock, session, qtbot, tmp_path, monkeypatch, suffix
+):
+    monkeypatch.setattr(api, "NamedEncoder", WordEncoder)
+    tissue = session.active
+    session.take_result(tissue, api.find_niches(tissue.snapshot, RECIPE, lambda event: None))
+    pick(qtbot, page, session, 0)
+    for what in ("surroundings", "borders", "certainty"):
+        offered = []
+
+        def answer(parent, title, name, formats, offered=offered):
+            offered.append(name)
+            return str(tmp_path / name), f"{suffix.upper()} (*.{suffix})"
+
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", answer)
+        group = getattr(page, f"{what.replace('surroundings', 'around')}_group")
+        group.fold.expand(animate=False)
+        qtbot.mouseClick(group.save_button, LEFT)
+        assert offered == [f"niche_{what}"]
+        written = (tmp_path / f"niche_{what}.{suffix}").read_bytes()
+        assert written.startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
+        assert len(written) > 3_000
+        assert len(copied(qtbot, group.copy_button))
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg"])

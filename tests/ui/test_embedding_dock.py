@@ -202,6 +202,55 @@ def test_selecting_on_the_tissue_selects_on_the_map(mapped, session):
     assert (drawn[90:, 3] == 1).all()
 
 
+def seen_alike(mapped, viewer, window, cells):
+    """Return how far apart cells' colours are on the tissue and on the map, as drawn: 0 to 255."""
+    layer, picture = layers_of(viewer).layer_of(mapped._session.active), mapped.canvas._canvas
+    shown = picture.render(alpha=False)
+    scale = shown.shape[0] / mapped.canvas.native.height()
+    places = [(round(at(mapped, c).y() * scale), round(at(mapped, c).x() * scale)) for c in cells]
+    on_map = np.array([shown[place][:3] for place in places], int)
+    return np.abs(window.colors(layer, np.array(cells)).astype(int) - on_map).max(axis=1), on_map
+
+
+def test_what_is_drawn_on_either_side_selects_on_both(mapped, session, viewer, canvas, qtbot):
+    viewer.reset_view()
+    tissue, window = session.active, canvas(viewer)
+    layer = layers_of(viewer).layer_of(tissue)
+    cells = [0, 12, 60, 101]
+    apart, before = seen_alike(mapped, viewer, window, cells)
+    assert apart.max() <= 4
+
+    first, last = (np.array(window.pixel_of(layer, cell)) for cell in (0, 12))
+    low, high = np.minimum(first, last) - 8, np.maximum(first, last) + 8
+    session.take_tool("rectangle")
+    window.drag([tuple(map(int, low)), tuple(map(int, high))])
+    session.take_tool("pick")
+    wanted = np.isin(np.arange(120), [0, 1, 11, 12])
+    np.testing.assert_array_equal(tissue.selection, wanted)
+    apart, after = seen_alike(mapped, viewer, window, cells)
+    assert apart[:2].max() <= 4  # what is faded lies on two backgrounds
+    np.testing.assert_allclose(after[:2], before[:2], atol=4)
+    assert np.abs(after[2:] - before[2:]).max(axis=1).min() > 30
+
+    middle = at(mapped, 60)
+    corners = [middle + QPoint(x, y) for x, y in ((-6, -6), (6, -6), (6, 6), (-6, 6), (-6, -6))]
+    drag(mapped.canvas, viewer, corners, SHIFT)
+    np.testing.assert_array_equal(tissue.selection, np.arange(120) == 60)
+    apart, after = seen_alike(mapped, viewer, window, cells)
+    assert apart[2] <= 4
+    np.testing.assert_allclose(after[2], before[2], atol=4)
+    others = layer.face_color[np.arange(120) != 60]
+    np.testing.assert_allclose(others, np.tile(FADED, (119, 1)), atol=1e-6)
+
+    qtbot.keyClick(mapped.canvas.widget, Qt.Key.Key_K)
+    key = session.clusters.key
+    saved = tissue.assemble().obs[key].astype(str).to_numpy()
+    assert (saved == saved[60]).sum() == 1
+    for _ in range(2):
+        qtbot.keyClick(mapped.canvas.widget, Qt.Key.Key_Z, CTRL)
+    np.testing.assert_array_equal(tissue.selection, wanted)
+
+
 def layers_of_dock(dock):
     return dock._layers
 

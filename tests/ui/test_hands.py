@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from importlib import import_module
 
+import numpy as np
 import pytest
+from app_model.types import KeyBinding
 from napari import Viewer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -24,7 +26,8 @@ from qtpy.QtWidgets import (
 
 from napari_cellama import api
 from napari_cellama.recipe import Recipe
-from napari_cellama.ui.attach import session_of
+from napari_cellama.ui.actions import ACTIONS
+from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.layers import show
 from napari_cellama.ui.tissue import Coloring, Tissue
 from small_sections import WordEncoder
@@ -205,3 +208,85 @@ def test_the_key_help_opens_in_every_dock(viewer, qtbot, name):
     for text in ("<b>Shift+E</b>", "<b>F2, C</b>", "<b>+, -</b>"):
         assert text in shown.text()
     shown.close()
+
+
+def test_napari_lists_every_key_with_what_it_does(viewer, session):
+    listed = {str(key): act for key, act in viewer.keymap.items()}
+    keyed = [action for action in ACTIONS if action.key]
+    assert len(keyed) > 15
+    for action in keyed:
+        name = action.key.replace("Control", "Ctrl").replace("-", "+")
+        act = listed[str(KeyBinding.from_str(name))]
+        assert act.__doc__ == f"CELLama: {action.text}. {action.tip}"
+
+
+def test_every_key_does_its_action_on_the_tissue(viewer, session, qtbot):
+    tissue, native = session.active, viewer.window._qt_viewer.canvas.native
+    session.show_clusters("celltype")
+    pressed = set()
+    held = Qt.KeyboardModifier
+    none, shift = held.NoModifier, held.ShiftModifier
+    ctrl, alt = held.ControlModifier, held.AltModifier
+
+    def press(letter, keys=none):
+        qtbot.keyClick(native, Qt.Key[f"Key_{letter}"], keys)
+        pressed.add((letter, keys))
+
+    def selects(*clusters):
+        np.testing.assert_array_equal(tissue.selection, session.clusters.mask(*clusters))
+
+    press("N")
+    selects(0)
+    press("N", shift)
+    selects(3)
+    press("Z", ctrl)
+    selects(0)
+    press("Z", ctrl | shift)
+    selects(3)
+    press("F")
+    flags = tissue.assemble().obs["flag"] == "flagged"
+    np.testing.assert_array_equal(flags, tissue.selection)
+    press("H")
+    np.testing.assert_array_equal(tissue.hidden, session.clusters.mask(3))
+    press("H", shift)
+    assert not tissue.hidden.any()
+    session.select(session.clusters.mask(0))
+    press("I")
+    np.testing.assert_array_equal(~tissue.hidden, session.clusters.mask(0))
+    opacity = layers_of(viewer).layer_of(tissue).face_color[:, 3]
+    np.testing.assert_array_equal(opacity > 0, session.clusters.mask(0))
+    press("I")
+    assert not tissue.hidden.any()
+    session.select(session.clusters.mask(0) | session.clusters.mask(1))
+    both = tissue.selection.copy()
+    press("M")
+    key = session.clusters.key
+    merged = tissue.assemble().obs[key].astype(str).to_numpy()
+    assert len(set(merged[both])) == 1
+    assert len(set(merged)) == 3
+    session.select(np.arange(120) < 5)
+    press("K")
+    saved = tissue.assemble().obs[key].astype(str).to_numpy()
+    assert len(set(saved[:5])) == 1
+    assert saved[0] not in saved[5:]
+    press("L")
+    assert session.tool == "lasso"
+    press("R")
+    assert session.tool == "rectangle"
+    press("Escape")
+    assert session.tool == "pick"
+    assert tissue.selection.any()
+    press("Escape")
+    assert not tissue.selection.any()
+    viewer.reset_view()
+    press("E")
+    assert tissue.selection.all()
+    press("E", alt)
+    assert not tissue.selection.any()
+    press("E", shift)
+    assert tissue.selection.all()
+    said = []
+    session.message.connect(lambda *message: said.append(message[1]))
+    press("D")
+    assert said == [session.why_no_subclusters()]
+    assert len(pressed) == sum(bool(action.key) for action in ACTIONS), "a key is not tried here"

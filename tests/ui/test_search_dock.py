@@ -138,12 +138,33 @@ def test_neighbourhoods_are_compared_unless_cells_are_asked_for(ready, session, 
     assert np.unique(scores).size > 50  # every neighbourhood has its own mixture
 
 
-def test_the_text_can_be_compared_as_typed(ready, session, qtbot):
+def test_the_text_can_be_compared_as_typed(ready, session, viewer, qtbot):
+    ready.of.setCurrentText("Single cells")
+    type_query(qtbot, ready, "B cell")
+    done(qtbot, session)
+    tissue = session.active
+    written, colors = tissue.scores["B cell"], layers_of(viewer).layer_of(tissue).face_color.copy()
     click(qtbot, ready.raw)
-    type_query(qtbot, ready, "B cell", key=None)
     click(qtbot, ready.search_button)
     done(qtbot, session)
-    assert "“B cell”" in ready.found.asked.text()
+    assert "“B cell” (cell)" in ready.found.asked.text()
+    typed = WordEncoder()._vector("B cell")
+    views, scores = tissue.results["niche"].views, []
+    for asked in session.searching.last(tissue).found.asked:
+        assert (asked.sentence, asked.around) == ("B cell", False)
+        view = views[asked.view]
+        cosine = view.vectors[view.index] @ (typed / np.linalg.norm(typed))
+        scores.append((cosine - cosine.mean()) / cosine.std())
+    np.testing.assert_allclose(tissue.scores["B cell"], np.mean(scores, axis=0), atol=1e-3)
+    assert not np.allclose(tissue.scores["B cell"], written, atol=0.01)
+    # The same words under the same name, and yet the tissue is painted anew.
+    painted = paint(tissue, tissue.coloring).rgba
+    np.testing.assert_allclose(layers_of(viewer).layer_of(tissue).face_color, painted, atol=1e-6)
+    assert not np.allclose(painted, colors, atol=0.01)
+    click(qtbot, ready.raw)
+    click(qtbot, ready.search_button)
+    done(qtbot, session)
+    np.testing.assert_allclose(tissue.scores["B cell"], written, atol=1e-6)
 
 
 def test_genes_and_neighbours_are_recognised(ready, session, qtbot):
@@ -229,11 +250,61 @@ def test_the_threshold_selects(ready, session, viewer, qtbot):
     np.testing.assert_array_equal(tissue.selection, scores >= np.float32(threshold.value))
     assert threshold.count.text().startswith(f"{tissue.selection.sum()} cells at ")
     colors = layers_of(viewer).layer_of(tissue).face_color
-    np.testing.assert_allclose(colors[~tissue.selection][0], FADED, atol=1e-6)
+    rest = ~tissue.selection
+    np.testing.assert_allclose(colors[rest], np.tile(FADED, (rest.sum(), 1)), atol=1e-6)
     threshold.slider.setFocus()
     qtbot.keyClick(threshold.slider, Qt.Key.Key_Home)
     qtbot.waitUntil(lambda: tissue.selection.all())
     assert threshold.count.text().startswith("120 cells")
+
+
+def test_what_the_threshold_selects_becomes_a_cluster_that_is_saved(ready, session, viewer, qtbot):
+    session.show_clusters("celltype")
+    ready.of.setCurrentText("Single cells")
+    type_query(qtbot, ready, "B cell")
+    done(qtbot, session)
+    click(qtbot, ready.found.threshold.button)
+    chosen = session.active.selection.copy()
+    native = viewer.window._qt_viewer.canvas.native
+    qtbot.keyClick(native, Qt.Key.Key_K)
+    labels = session.clusters
+    saved = session.active.assemble().obs[labels.key].astype(str).to_numpy()
+    new = set(saved[chosen])
+    assert len(new) == 1
+    assert not new & set(saved[~chosen])
+    for _ in range(2):
+        qtbot.keyClick(native, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not session.active.selection.any()
+    assert session.clusters.key == "celltype"
+
+
+def test_the_threshold_leaves_hidden_cells_alone(ready, session, qtbot):
+    session.show_clusters("celltype")
+    session.select(np.arange(120) % 2 == 0)
+    session.editing.hide()
+    ready.of.setCurrentText("Single cells")
+    type_query(qtbot, ready, "B cell")
+    done(qtbot, session)
+    tissue, threshold = session.active, ready.found.threshold
+    reached = tissue.scores["B cell"] >= np.float32(threshold.value)
+    assert (reached & tissue.hidden).any()
+    click(qtbot, threshold.button)
+    np.testing.assert_array_equal(tissue.selection, reached & ~tissue.hidden)
+    n_hidden = (reached & tissue.hidden).sum()
+    assert f"{n_hidden} hidden cell" in ready.message.sentence.text()
+
+
+def test_a_slider_that_was_moved_does_nothing_to_another_tissue(
+    ready, session, viewer, make_adata, qtbot
+):
+    type_query(qtbot, ready, "B cell")
+    done(qtbot, session)
+    other = Tissue.from_adata(make_adata(60), "other")
+    qtbot.keyClick(ready.found.threshold.slider, Qt.Key.Key_Home)
+    show(viewer, other)  # before the slider has rested
+    qtbot.wait(200)
+    assert session.active is other
+    assert not other.selection.any()
 
 
 def test_a_click_on_a_place_flies_there(ready, session, viewer, qtbot):

@@ -91,6 +91,40 @@ def test_a_click_takes_the_cells_sentence_apart(ready, viewer, session, canvas, 
     values = dict(zip(parts, column(ready, 1), strict=True))
     for gene in np.array(tissue.snapshot.var_names)[row > 0]:
         assert float(values[gene]) == row[tissue.snapshot.var_names.get_loc(gene)]
+    in_order = [float(text) for text in re.findall("<small>(.*?)</small>", ready.sentence.text())]
+    assert in_order == sorted(row[row > 0], reverse=True)
+
+
+def test_a_part_is_said_to_move_what_leaving_it_out_moves(ready, viewer, session, canvas, qtbot):
+    pick(viewer, session, canvas, qtbot, ready, 17)
+    text = _sentences(session.active, 17)[0]
+    genes = re.fullmatch(r"Top genes are (.*), and (.*)\.", text)
+    names = [*genes[1].split(", "), genes[2]]
+    assert len(names) > 2
+    whole, moves = _unit(text), dict(zip(column(ready, 0), column(ready, 2), strict=True))
+    for name in names:
+        *rest, last = [one for one in names if one != name]
+        without = f"Top genes are {', '.join(rest)}, and {last}."
+        assert float(moves[name]) == pytest.approx(1 - whole @ _unit(without), abs=1e-4)
+
+
+def _unit(text):
+    vector = WordEncoder()._vector(text)
+    return vector / np.linalg.norm(vector)
+
+
+def test_the_nearest_cells_are_those_with_the_most_similar_sentences(
+    ready, viewer, session, canvas, qtbot
+):
+    pick(viewer, session, canvas, qtbot, ready, 17)
+    views = [view.vectors[view.index] for view in session.active.results["niche"].views]
+    cosine = np.mean([vectors @ vectors[17] for vectors in views], axis=0)
+    cosine[17] = -1
+    listed = [ready.nearest.item(row).data(REMARK_ROLE) for row in range(8)]
+    assert listed == [f"{value:.3f}" for value in np.sort(cosine)[::-1][:8]]
+    shown = [ready.nearest.item(row).text() for row in range(8)]
+    for cell, text in zip((cell for cell, _ in ready._answer.nearest), shown, strict=True):
+        assert text.startswith(f"cell{cell} · ")
 
 
 def _sentences(tissue, cell):
@@ -127,13 +161,20 @@ def test_the_parts_can_be_copied(ready, viewer, session, canvas, qtbot):
 def test_what_the_limit_cuts_is_struck_through(dock, viewer, session, canvas, qtbot, monkeypatch):
     class Short(WordEncoder):
         def count_tokens(self, sentences):
-            return 250 + super().count_tokens(sentences)
+            return np.array([251 + len(re.findall(r"\w+", text)) for text in sentences])
 
     run(session)
     monkeypatch.setattr(api, "NamedEncoder", Short)
     pick(viewer, session, canvas, qtbot, dock, 17)
-    assert "line-through" in dock.sentence.text()
     assert "of 256 tokens" in dock.remark.text()
+    spans = re.findall('<span style="([^"]*)">(.*?)</span>', dock.sentence.text())
+    cut = ["line-through" in style for style, _ in spans]
+    # Five words fit: "Top genes are" and two genes, and no neighbour.
+    assert cut == [False] * 2 + [True] * (len(spans) - 2)
+    qtbot.mouseClick(dock.copy_button, LEFT)
+    table = pd.read_csv(io.StringIO(QApplication.clipboard().text()))
+    assert list(table["cut"]) == cut
+    assert list(table["part"]) == [text for _, text in spans]
 
 
 def test_a_cell_that_was_left_out_is_said_to_be(viewer, make_adata, qtbot):

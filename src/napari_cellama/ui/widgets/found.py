@@ -73,6 +73,10 @@ class Threshold(QWidget):
         low, high = float(self._sorted[0]), float(self._sorted[-1])
         return low + (high - low) * self.slider.value() / _STEPS
 
+    def stop(self) -> None:
+        """Forget that the slider was moved: its scores are no longer those that are shown."""
+        self._timer.stop()
+
     def show_scores(self, scores: np.ndarray) -> None:
         """Show other scores, with the threshold at their 95th percentile; selects nothing."""
         self._timer.stop()
@@ -163,8 +167,11 @@ class FoundView(QWidget):
         self.setVisible(search is not None)
         self.within.setVisible(legend is not None and in_part)
         self.legend.show_legend(legend)
-        if search is self._search or search is None:
-            self._search = search
+        if search is self._search:
+            return
+        self.threshold.stop()
+        if search is None:
+            self._search = None
             return
         self._search = search
         self.title.setText(search.title)

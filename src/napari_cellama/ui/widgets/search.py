@@ -176,8 +176,13 @@ class SearchDock(QWidget):
         self._try(lambda: self._searching.find_similar(cells, self._of, title))
 
     def _select(self, threshold: float) -> None:
-        search = self._searching.last(self._session.active)
-        self._session.select(search.at_least(threshold))
+        tissue = self._session.active
+        reached = self._searching.last(tissue).at_least(threshold)
+        self._session.select(reached & ~tissue.hidden)
+        self.message.clear()
+        if n_hidden := int((reached & tissue.hidden).sum()):
+            hidden = fmt.count(n_hidden, "hidden cell")
+            self.message.add("info", f"{hidden} that reach the threshold were not selected.")
 
     def _visit(self, number: int) -> None:
         spot = self._searching.last(self._session.active).spots[number]
