@@ -312,6 +312,7 @@ def command(tmp_path):
             text=True,
             start_new_session=True,
             cwd=tmp_path,
+            preexec_fn=None if os.name == "nt" else heed_interrupts,
         )
         started.append(process)
         return process
@@ -321,6 +322,11 @@ def command(tmp_path):
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+def heed_interrupts():
+    """Take Ctrl-C: what a shell starts in the background, such as these tests, does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def is_gone(group):
