@@ -79,9 +79,9 @@ class SearchDock(QWidget):
         self.found.threshold.chosen.connect(self._select)
         self.found.places.visited.connect(self._visit)
         signals = session.tissues_changed, session.active_changed, session.matrix_ready
-        for signal in (*signals, session.coloring_changed):
+        for signal in (*signals, session.coloring_changed, session.selection_changed):
             listen(self, signal, self.refresh)
-        for signal in (session.labels_changed, session.selection_changed, session.cell_picked):
+        for signal in (session.labels_changed, session.cell_picked):
             listen(self, signal, self._on_example)
         listen(self, self._searching.changed, self.refresh)
         listen(self, self._searching.told, self._on_told)
