@@ -201,9 +201,9 @@ def _dock(hands: Hands, kind: type[QWidget]) -> QWidget:
 
 
 def test_from_the_menu_to_the_saved_file(
+    section: Path,
     hands: Hands,
     qtbot,
-    section: Path,
     n_niches: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -84,7 +84,7 @@ def test_a_pyramid_lies_under_its_cells_in_its_own_colours(
         )
 
 
-def test_the_real_visium_section_opens_with_its_image_under_known_spots(viewer, shared_data, said):
+def test_the_real_visium_section_opens_with_its_image_under_known_spots(shared_data, viewer, said):
     path = shared_data / "visium_mini" / "test_data.h5ad"
     if not path.is_file():
         pytest.skip(f"there is no {path}")

@@ -239,7 +239,7 @@ def test_each_sections_image_moves_with_it(make_adata):
     assert translates[1].any()
 
 
-def test_a_real_visium_image_fits_its_spots(viewer, shared_data, canvas):
+def test_a_real_visium_image_fits_its_spots(shared_data, viewer, canvas):
     folder = shared_data / "visium_mini" / "spatial"
     if not folder.is_dir():
         pytest.skip(f"there is no Space Ranger folder at {folder}")

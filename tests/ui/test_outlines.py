@@ -257,7 +257,7 @@ def test_folders_of_others_are_refused(tmp_path):
     assert get_reader([str(tmp_path / "slices")]) is None
 
 
-def test_the_real_visium_folder_opens_with_spots_on_their_tissue(viewer, shared_data, qtbot):
+def test_the_real_visium_folder_opens_with_spots_on_their_tissue(shared_data, viewer, qtbot):
     folder = shared_data / "visium_mini"
     if not folder.is_dir():
         pytest.skip(f"there is no {folder}")
