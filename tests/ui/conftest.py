@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -28,6 +29,13 @@ from napari_cellama.ui.tissue import Tissue
 TYPES = ("T cell", "B cell", "Fibroblast", "Endothelium")
 COLORS = ("#e41a1c", "#377eb8", "#4daf4a", "#984ea3")
 GENES = ("CD3E", "MS4A1", "COL1A1", "PECAM1", "ACTB", "GAPDH")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _libraries_set_aside() -> None:
+    """Spare the search for leaks, several times a test, half a million objects of libraries."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
