@@ -145,7 +145,6 @@ def _nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def is_gone() -> Callable[[weakref.ref], bool]:
     """Return a check that an object has been collected."""
-    import gc
 
     def check(reference: weakref.ref) -> bool:
         for _ in range(3):
