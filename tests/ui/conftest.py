@@ -34,6 +34,7 @@ GENES = ("CD3E", "MS4A1", "COL1A1", "PECAM1", "ACTB", "GAPDH")
 @pytest.fixture(scope="module", autouse=True)
 def _libraries_set_aside() -> None:
     """Spare the search for leaks, several times a test, half a million objects of libraries."""
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
     gc.collect()
     gc.freeze()
 

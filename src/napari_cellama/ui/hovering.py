@@ -16,6 +16,7 @@ from napari_cellama.ui.panel import canvas_of
 from napari_cellama.ui.picking import cell_at
 from napari_cellama.ui.widgets.cell_text import about
 from napari_cellama.ui.widgets.cell_tip import SIDE, CellTip
+from napari_cellama.ui.widgets.listen import heed, when_deleted
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -74,7 +75,7 @@ class Hovering(QObject):
             viewer.mouse_move_callbacks.append(self._on_move)
             self.canvas.installEventFilter(self)
             self._follow_theme(viewer)
-            parent.destroyed.connect(_forget(viewer, self._on_move, self.tip))
+            when_deleted(parent, _forget(viewer, self._on_move, self.tip))
 
     def switch(self, on: bool) -> None:
         """Show cells from now on, or no longer."""
@@ -162,8 +163,7 @@ class Hovering(QObject):
             )
 
         apply()
-        viewer.events.theme.connect(apply)
-        tip.destroyed.connect(lambda: viewer.events.theme.disconnect(apply))
+        heed(tip, viewer.events.theme, apply)
 
 
 def _beginning(sentence: str) -> str:

@@ -32,7 +32,7 @@ from napari_cellama.ui.map_canvas import MapCanvas
 from napari_cellama.ui.selection import How
 from napari_cellama.ui.widgets.form import WheelGuard
 from napari_cellama.ui.widgets.key_help import follow_help_key
-from napari_cellama.ui.widgets.listen import listen
+from napari_cellama.ui.widgets.listen import heed, listen
 from napari_cellama.ui.widgets.map_keys import MapKeys
 from napari_cellama.ui.widgets.plot_menu import PlotMenu
 from napari_cellama.ui.widgets.style import follow_theme
@@ -89,8 +89,7 @@ class EmbeddingDock(QWidget):
         self._lay_out()
         follow_help_key(self)
         follow_theme(self, napari_viewer)
-        napari_viewer.events.theme.connect(self._follow_background)
-        self.destroyed.connect(self._let_go(napari_viewer))
+        heed(self, napari_viewer.events.theme, self._follow_background)
         self._follow_background()
         self._listen()
         self.refresh()
@@ -152,10 +151,6 @@ class EmbeddingDock(QWidget):
         listen(self, session.selection_changed, self._paint)
         listen(self, self._layouts.changed, self.refresh)
         listen(self, self._layouts.told, self._on_told)
-
-    def _let_go(self, viewer: napari.Viewer) -> Any:
-        follow, events = self._follow_background, viewer.events
-        return lambda: events.theme.disconnect(follow)
 
     def _follow_background(self, *_: Any) -> None:
         theme = get_theme(self._viewer().theme)

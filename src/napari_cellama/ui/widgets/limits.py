@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QVBoxLayout, QWidget
 from napari_cellama.core.qc_thresholds import METRICS
 from napari_cellama.ui.widgets.form import WheelGuard
 from napari_cellama.ui.widgets.lines import button, line, title
+from napari_cellama.ui.widgets.listen import heed
 from napari_cellama.ui.widgets.metric_row import MetricRow
 
 if TYPE_CHECKING:
@@ -106,8 +107,7 @@ class LimitsPart(QWidget):
                 row.histogram.set_colors(*self._colors)
 
         apply()
-        viewer.events.theme.connect(apply)
-        self.destroyed.connect(lambda: viewer.events.theme.disconnect(apply))
+        heed(self, viewer.events.theme, apply)
 
     # ---- what the user does
 

@@ -25,9 +25,24 @@ def listen(owner: QObject, signal: SignalInstance, slot: Callable[..., Any]) -> 
     held = WeakMethod(slot) if ismethod(slot) else lambda: slot
 
     def forget() -> None:
-        _waiting.discard(forget)
         if (known := held()) is not None:
             signal.disconnect(known, missing_ok=True)
 
-    _waiting.add(forget)
-    owner.destroyed.connect(forget)
+    when_deleted(owner, forget)
+
+
+def heed(owner: QObject, emitter: Any, slot: Callable[..., Any]) -> None:
+    """Connect a slot to one of napari's events until Qt deletes an object."""
+    emitter.connect(slot)
+    when_deleted(owner, lambda: emitter.disconnect(slot))
+
+
+def when_deleted(owner: QObject, act: Callable[[], Any]) -> None:
+    """Call something when Qt deletes an object, and hold it until then."""
+
+    def once() -> None:
+        _waiting.discard(once)
+        act()
+
+    _waiting.add(once)
+    owner.destroyed.connect(once)

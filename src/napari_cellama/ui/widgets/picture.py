@@ -13,6 +13,7 @@ from qtpy.QtGui import QImage, QPainter, QPaintEvent, QResizeEvent, QShowEvent
 from qtpy.QtWidgets import QToolTip, QWidget
 
 from napari_cellama.figures import Look
+from napari_cellama.ui.widgets.listen import heed
 
 if TYPE_CHECKING:
     import napari
@@ -42,10 +43,7 @@ class Picture(QWidget):
         self._figure: Figure | None = None
         self._tip: Callable[[int, int], str] | None = None
         self.image: QImage | None = None
-        again = self._redraw
-        viewer.events.theme.connect(again)
-        events = viewer.events
-        self.destroyed.connect(lambda: events.theme.disconnect(again))
+        heed(self, viewer.events.theme, self._redraw)
 
     def show_figure(self, draw: Draw, tip: Callable[[int, int], str] | None = None) -> None:
         """Show another figure.

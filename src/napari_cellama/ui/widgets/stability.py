@@ -23,7 +23,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QToolTip, QVBoxLayo
 
 from napari_cellama.errors import UserError
 from napari_cellama.ui.tissue import Coloring
-from napari_cellama.ui.widgets.listen import listen
+from napari_cellama.ui.widgets.listen import heed, listen
 from napari_cellama.ui.widgets.plot_menu import HINT, PlotMenu
 
 if TYPE_CHECKING:
@@ -136,8 +136,7 @@ class StabilityPanel(QWidget):
             curve.set_colors(QColor(theme.text.as_hex()), QColor(theme.current.as_hex()))
 
         apply()
-        viewer.events.theme.connect(apply)
-        self.destroyed.connect(lambda: viewer.events.theme.disconnect(apply))
+        heed(self, viewer.events.theme, apply)
 
     def refresh(self, *_: Any) -> None:
         """Show the niches that the Clusters dock shows, if they are a run's with "auto"."""

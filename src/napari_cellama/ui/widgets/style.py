@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from napari.utils.theme import get_theme, template
 from qtpy.QtWidgets import QWidget
 
+from napari_cellama.ui.widgets.listen import heed
+
 if TYPE_CHECKING:
     import napari
 
@@ -57,5 +59,4 @@ def follow_theme(widget: QWidget, viewer: napari.Viewer) -> None:
         widget.setStyleSheet(template(_SHEET, **theme.to_rgb_dict()))
 
     apply()
-    viewer.events.theme.connect(apply)
-    widget.destroyed.connect(lambda: viewer.events.theme.disconnect(apply))
+    heed(widget, viewer.events.theme, apply)
