@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 
 import rates
+from napari_cellama.core.events import last_of
 from napari_cellama.core.image_qc import image_metrics
 from napari_cellama.core.qc import judge
 from napari_cellama.core.qc_thresholds import (
@@ -46,15 +47,6 @@ CALLED = {"blur": BLURRED, "fold": FOLDED, "bubble": WASHED_OUT, "out of tissue"
 #: Whether something holds, and what.
 Claim = tuple[bool, str]
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-
-
-def finished(steps):
-    """Iterate a generator to its end and return its value."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
 
 
 def image_faults(found):
@@ -77,14 +69,14 @@ def planted(n_cells: int, seeds: list[int]) -> list[Claim]:
     for seed in seeds:
         adata = tissue(n_cells, seed=seed)
         truth = adata.obs["true_artefact"].to_numpy()
-        found = finished(judge(adata))
+        found = last_of(judge(adata))
         niches.append(marked_niches(adata, found))
         faults = image_faults(found)
         for kind, name in CALLED.items():
             scores[kind].append(score(faults[name].to_numpy(), truth == kind))
         scores["any"].append(score(faults.any(axis=1).to_numpy(), truth != "none"))
         adata = tissue(n_cells, seed=seed, artefacts=False)
-        clean.append(image_faults(finished(judge(adata))).any(axis=1).mean())
+        clean.append(image_faults(last_of(judge(adata))).any(axis=1).mean())
     print(f"\nPlanted in the sample tissue ({n_cells:,} cells, H&E), seeds {seeds}")
     print(f"{'fault':<15}{'precision':>10}{'worst':>8}{'recall':>10}{'worst':>8}  seeds")
     claims, n = [], f"the worst of {len(seeds)} seeds"
@@ -175,7 +167,7 @@ def painted_faults(image, xy, spot, chosen, how) -> np.ndarray:
     centres = image.locate(xy[chosen])
     pixels = paint(image.levels[0], centres, 0.62 * spot / image.pixel_size, how)
     spoiled = SectionImage(image.name, (pixels,), image.axes, image.to_pixels, rgb=True)
-    table = finished(image_metrics(spoiled, xy, spot_diameter=spot)).table
+    table = last_of(image_metrics(spoiled, xy, spot_diameter=spot)).table
     names = {c: f"qc_image_{c}" for c in table if c != "edge_distance"}
     table = table.rename(columns={**names, "edge_distance": "qc_edge_distance"})
     return flags(table, Thresholds()).any(axis=1).to_numpy()
@@ -241,7 +233,7 @@ def measure_size(folder: str) -> None:
     xy = rng.uniform(0, side, (n, 2))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     start = time.perf_counter()
-    found = finished(image_metrics(image, xy, channels=image.channels))
+    found = last_of(image_metrics(image, xy, channels=image.channels))
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     assert found.table["signal"].notna().all()

@@ -461,7 +461,8 @@ def test_the_first_cells_are_painted_before_the_others_are_placed(dock, session,
     assert dock.status.text().startswith("120 cells · UMAP in ")
 
 
-def test_cancel_keeps_the_cells_that_are_placed(dock, session, qtbot, slow):
+def stop_midway(dock, session, qtbot, slow):
+    """Ask for a map, and stop it when 70 of 120 cells are on it."""
     run(session)
     qtbot.mouseClick(dock.button, LEFT)
     slow.release(2)
@@ -469,6 +470,10 @@ def test_cancel_keeps_the_cells_that_are_placed(dock, session, qtbot, slow):
     qtbot.mouseClick(dock.button, LEFT)
     qtbot.waitUntil(lambda: session.jobs.current(SLOT) is None)
     QApplication.processEvents()
+
+
+def test_cancel_keeps_the_cells_that_are_placed(dock, session, qtbot, slow):
+    stop_midway(dock, session, qtbot, slow)
     assert len(dock._cells) == 70
     assert dock.status.text().startswith("Stopped at 70 of 120 cells · UMAP in ")
     saved = session.active.assemble()
@@ -477,13 +482,7 @@ def test_cancel_keeps_the_cells_that_are_placed(dock, session, qtbot, slow):
 
 
 def test_a_stopped_map_goes_on_where_it_was(dock, session, qtbot, slow):
-    run(session)
-    qtbot.mouseClick(dock.button, LEFT)
-    slow.release(2)
-    qtbot.waitUntil(lambda: dock.status.text().startswith("70 of 120"))
-    qtbot.mouseClick(dock.button, LEFT)
-    qtbot.waitUntil(lambda: session.jobs.current(SLOT) is None)
-    QApplication.processEvents()
+    stop_midway(dock, session, qtbot, slow)
     stopped = session.active.layouts["X_niche_umap"]
     assert dock.button.text() == "Continue"
     assert dock.button.toolTip() == "Place the cells that are not on the map yet."

@@ -31,15 +31,21 @@ def neighbor_enrichment(
         niche's cells over its share among the neighbours of all cells with a niche. One
         neighbour of average make-up is added to each niche, so that rare types stay finite.
     """
-    counts = contacts(labels, cell_types, connectivities)
+    return enrichment(contacts(labels, cell_types, connectivities), labels, cell_types)
+
+
+def enrichment(
+    counts: np.ndarray, labels: pd.Categorical, cell_types: pd.Categorical
+) -> pd.DataFrame:
+    """Return what :func:`neighbor_enrichment` does, of the :func:`contacts` of both."""
     total = counts.sum()
     share = counts.sum(axis=0) / total if total else np.zeros(counts.shape[1])
     seen = share > 0
-    enrichment = np.zeros(counts.shape)
+    log2 = np.zeros(counts.shape)
     pseudo = (counts + share) / (counts.sum(axis=1, keepdims=True) + 1)
-    enrichment[:, seen] = np.log2(pseudo[:, seen] / share[seen])
+    log2[:, seen] = np.log2(pseudo[:, seen] / share[seen])
     return pd.DataFrame(
-        enrichment,
+        log2,
         index=pd.Index(labels.categories.astype(str), name="niche"),
         columns=pd.Index(cell_types.categories.astype(str), name="cell type"),
     )

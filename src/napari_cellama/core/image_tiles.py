@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from napari_cellama.core.events import CancelToken
+from napari_cellama.core.threads import n_threads
 
 if TYPE_CHECKING:
     from napari_cellama.core.section_image import SectionImage
@@ -159,7 +159,7 @@ def measure(
 
 def _in_order(work, number: int) -> Iterator[int]:
     """Do numbered pieces of work on a few threads, never far ahead; yield how many are done."""
-    threads = min(4, os.cpu_count() or 1)
+    threads = min(4, n_threads())
     with ThreadPoolExecutor(threads) as pool:
         waiting: list[Future] = []
         try:

@@ -12,7 +12,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from napari_cellama.core.borders import Contacts, borders
-from napari_cellama.core.describe import contacts, neighbor_enrichment
+from napari_cellama.core.describe import contacts, enrichment
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.labels import LabelSet
 from napari_cellama.core.matrix import check_values, expression, row_chunks
@@ -128,15 +128,14 @@ def surroundings(
     clusters = pd.Categorical.from_codes(labels.codes, categories=list(labels.names))
     key = guess_cell_type_key(adata.obs)
     types = clusters if key is None else obs_types(adata.obs, key)
-    enrichment = neighbor_enrichment(clusters, types, graph)
-    cancel.check()
     counts = contacts(clusters, types, graph)
     cancel.check()
+    enriched = enrichment(counts, clusters, types)
     seen, full = counts.sum(axis=0) > 0, labels.sizes > 0
-    counts = pd.DataFrame(counts, enrichment.index, enrichment.columns).astype(np.int64)
+    counts = pd.DataFrame(counts, enriched.index, enriched.columns).astype(np.int64)
     return Surroundings(
         key or "",
-        enrichment.loc[full, seen],
+        enriched.loc[full, seen],
         counts.loc[full, seen],
         Contacts.of(clusters, graph),
     )
