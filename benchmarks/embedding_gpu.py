@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from napari_cellama.core.embedding import MIN_COSINE, SentenceEncoder
+from napari_cellama.core.embedding import SentenceEncoder
 from napari_cellama.core.events import CancelToken
+from napari_cellama.core.loaded_model import MIN_COSINE
 from napari_cellama.core.tokens import TextTokens, token_source
 from napari_cellama.io.models import BUNDLED, resolve_model
 from rates import (

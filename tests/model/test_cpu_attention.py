@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from napari_cellama.core import cpu_attention
-from napari_cellama.core.embedding import PROBES, SentenceEncoder
+from napari_cellama.core.embedding import SentenceEncoder
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.forward import encoded
+from napari_cellama.core.loaded_model import PROBES
 
 
 def attended(scale=1.0, mask=None, grad=False, **more):
@@ -74,13 +75,13 @@ def test_what_it_does_not_know_goes_to_pytorch(plain_calls):
 def test_a_model_takes_it_and_gives_the_same_vectors(bundled, sentences, plain_calls):
     encoder = SentenceEncoder(bundled.path, device="cpu", dtype="bfloat16")
     encoder.load(CancelToken())
-    assert encoder._models[0][0].auto_model.config._attn_implementation == cpu_attention.NAME
+    assert encoder._model.copies[0][0].auto_model.config._attn_implementation == cpu_attention.NAME
     plain_calls.clear()
-    ours = encoded(encoder._models[0], sentences)
+    ours = encoded(encoder._model.copies[0], sentences)
     assert plain_calls
     assert all(plain_calls)
-    cpu_attention.uninstall(encoder._models[0])
-    theirs = encoded(encoder._models[0], sentences)
+    cpu_attention.uninstall(encoder._model.copies[0])
+    theirs = encoded(encoder._model.copies[0], sentences)
     assert len(plain_calls) == 6
     assert (ours * theirs).sum(axis=1).min() > 0.999
 
@@ -93,9 +94,9 @@ def test_attention_that_is_not_the_models_is_taken_out_again(bundled, monkeypatc
     )
     encoder = SentenceEncoder(bundled.path, device="cpu", dtype="bfloat16")
     encoder.load(CancelToken())
-    assert encoder._models[0][0].auto_model.config._attn_implementation == "sdpa"
+    assert encoder._model.copies[0][0].auto_model.config._attn_implementation == "sdpa"
     with torch.inference_mode():
-        assert np.isfinite(encoded(encoder._models[0], PROBES)).all()
+        assert np.isfinite(encoded(encoder._model.copies[0], PROBES)).all()
 
 
 TINY = {"vocab_size": 30522, "hidden_size": 32, "num_hidden_layers": 2}
@@ -148,4 +149,4 @@ def test_other_models_keep_their_pooling_prompts_and_meaning(
 def test_float32_keeps_its_own(bundled):
     encoder = SentenceEncoder(bundled.path, device="cpu", dtype="float32")
     encoder.load(CancelToken())
-    assert encoder._models[0][0].auto_model.config._attn_implementation == "sdpa"
+    assert encoder._model.copies[0][0].auto_model.config._attn_implementation == "sdpa"

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_cellama.core import embedding, model_process
+from napari_cellama.core import embedding, loaded_model, model_process
 from napari_cellama.core.batches import CPU_BATCH, GPU_BATCH, Batches, batch_end, batch_tokens
 from napari_cellama.core.embedding import ModelError, ModelMemoryError, SentenceEncoder
 from napari_cellama.core.events import CancelToken
@@ -40,17 +40,16 @@ def encoder(bundled):
 @pytest.fixture(scope="module")
 def reference(encoder, sentences):
     """What sentence-transformers itself makes of the sentences, one by one."""
-    return np.stack([encoder._models[0].encode(text) for text in sentences])
+    return np.stack([encoder._model.copies[0].encode(text) for text in sentences])
 
 
 @pytest.fixture
 def few(encoder, monkeypatch):
     """The loaded encoder, to be broken by one test."""
-    monkeypatch.setattr(encoder, "_batch_tokens", 400)
+    model = encoder._model
+    own = replace(model, copies=list(model.copies), streams=None, batch_tokens=400)
+    monkeypatch.setattr(encoder, "_model", own)
     monkeypatch.setattr(encoder, "_info", encoder._info)
-    monkeypatch.setattr(encoder, "_models", encoder._models)
-    monkeypatch.setattr(encoder, "_fed", encoder._fed)
-    monkeypatch.setattr(encoder, "_streams", None)
     monkeypatch.setattr(encoder, "notices", [])
     return encoder
 
@@ -70,11 +69,11 @@ def test_info(encoder, bundled):
 
 
 def test_tokens_are_counted_as_the_model_does(encoder, bundled, sentences):
-    tokenizer = encoder._models[0].tokenizer
+    tokenizer = encoder._model.copies[0].tokenizer
     expected = [len(tokenizer(text, truncation=False)["input_ids"]) for text in sentences]
     np.testing.assert_array_equal(TokenCounter(bundled.path).count(sentences), expected)
     np.testing.assert_array_equal(encoder.count_tokens(sentences), expected)
-    assert TokenCounter(bundled.path).limit == encoder._models[0].max_seq_length
+    assert TokenCounter(bundled.path).limit == encoder._model.copies[0].max_seq_length
     assert max(expected) > 3000
 
 
@@ -92,7 +91,7 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(few, monkeypatch, n_st
     import torch
 
     tried = []
-    really_start = embedding.start
+    really_start = loaded_model.start
 
     def cramped(model, texts, features):
         tried.append(len(texts))
@@ -100,17 +99,17 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(few, monkeypatch, n_st
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
         return really_start(model, texts, features)
 
-    monkeypatch.setattr(embedding, "start", cramped)
+    monkeypatch.setattr(loaded_model, "start", cramped)
     ten = [f"Top genes are MBP, PLP1, and GFAP. {i}" for i in range(10)]
-    few._batch_tokens = 10 * int(few.count_tokens(ten)[0])
-    few._streams = Streams(n_streams) if n_streams else None
+    few._model.batch_tokens = 10 * int(few.count_tokens(ten)[0])
+    few._model.streams = Streams(n_streams) if n_streams else None
     vectors = embed(few, ten)
-    if few._streams is None:
+    if few._model.streams is None:
         assert tried == [10, 5, 2, 2, 1, 2, 2, 1]
     else:
         assert tried[0] == 10
         assert max(tried[-5:]) == 2
-    alone = np.stack([few._models[0].encode(text) for text in ten])
+    alone = np.stack([few._model.copies[0].encode(text) for text in ten])
     assert (vectors * alone).sum(axis=1).min() > 0.9999
 
 
@@ -122,7 +121,7 @@ def test_no_memory_for_one_sentence_is_one_clear_error(few, monkeypatch, error):
     def crammed(model, texts, features):
         raise error
 
-    monkeypatch.setattr(embedding, "start", crammed)
+    monkeypatch.setattr(loaded_model, "start", crammed)
     with pytest.raises(ModelMemoryError, match="even with one sentence at a time") as caught:
         embed(few, ["a", "b", "c"])
     assert "crammed" in caught.value.details
@@ -135,7 +134,7 @@ def test_a_device_that_fails_midway_gives_way_to_the_cpu(
 ):
     monkeypatch.setattr(few, "device", asked)
     few._info = replace(few._info, device="cuda:0", device_name="Some GPU")
-    really_start = embedding.start
+    really_start = loaded_model.start
     calls = []
 
     def fail():
@@ -147,8 +146,8 @@ def test_a_device_that_fails_midway_gives_way_to_the_cpu(
             return fail if late else fail()
         return really_start(model, texts, features)
 
-    monkeypatch.setattr(embedding, "start", failing)
-    few._batch_tokens = 60
+    monkeypatch.setattr(loaded_model, "start", failing)
+    few._model.batch_tokens = 60
     vectors = embed(few, sentences[:6])
     assert (vectors * reference[:6]).sum(axis=1).min() > 0.9999
     assert few.load(CancelToken()).device == "cpu"
@@ -162,7 +161,7 @@ def test_a_cpu_that_fails_is_an_error(few, monkeypatch):
     def failing(model, texts, features):
         raise RuntimeError("the processor is on fire")
 
-    monkeypatch.setattr(embedding, "start", failing)
+    monkeypatch.setattr(loaded_model, "start", failing)
     with pytest.raises(ModelError, match=r"failed on CPU .*: the processor is on fire\.$"):
         embed(few, ["a"])
 
@@ -181,15 +180,15 @@ def test_a_device_that_is_not_there_is_refused(bundled):
 
 
 def test_bfloat16_that_is_not_true_enough_is_not_taken(bundled, sentences, reference, monkeypatch):
-    monkeypatch.setattr(embedding, "computes_bfloat16", lambda device: True)
-    monkeypatch.setattr(embedding, "MIN_COSINE", 1.1)
+    monkeypatch.setattr(loaded_model, "computes_bfloat16", lambda device: True)
+    monkeypatch.setattr(loaded_model, "MIN_COSINE", 1.1)
     encoder = SentenceEncoder(bundled.path, device="cpu")
     assert encoder.load(CancelToken()).dtype == "float32"
     assert (embed(encoder, sentences[:4]) * reference[:4]).sum(axis=1).min() > 0.9999
 
 
 def test_no_bfloat16_where_the_hardware_has_none(bundled, monkeypatch):
-    monkeypatch.setattr(embedding, "computes_bfloat16", lambda device: False)
+    monkeypatch.setattr(loaded_model, "computes_bfloat16", lambda device: False)
     encoder = SentenceEncoder(bundled.path, device="cpu")
     assert encoder.load(CancelToken()).dtype == "float32"
 
@@ -198,18 +197,18 @@ def test_several_devices_share_the_work(bundled, sentences, reference, monkeypat
     """Two of them, which here are the same processor."""
     monkeypatch.setattr(embedding, "device_groups", lambda device: [["cpu", "cpu"]])
     worked = []
-    really_start = embedding.start
+    really_start = loaded_model.start
 
     def noted(model, texts, features):
         worked.append(id(model))
         return really_start(model, texts, features)
 
-    monkeypatch.setattr(embedding, "start", noted)
+    monkeypatch.setattr(loaded_model, "start", noted)
     encoder = SentenceEncoder(bundled.path, dtype="float32")
     info = encoder.load(CancelToken())
     assert info.device == "cpu,cpu"
     assert info.device_name.startswith("2 x CPU (")
-    encoder._batch_tokens = 400
+    encoder._model.batch_tokens = 400
     assert (embed(encoder, sentences) * reference).sum(axis=1).min() > 0.9999
     assert len(set(worked)) == 2
     assert len(set(worked[::2])) == len(set(worked[1::2])) == 1
@@ -229,9 +228,9 @@ def test_a_model_that_takes_more_than_ids_is_left_to_its_own_encode(
     monkeypatch.setattr(SentenceTransformer, "preprocess", more)
     encoder = SentenceEncoder(bundled.path, device="cpu", dtype="float32")
     encoder.load(CancelToken())
-    assert encoder._fed is None
+    assert encoder._model.fed is None
     monkeypatch.undo()
-    encoder._batch_tokens = 400
+    encoder._model.batch_tokens = 400
     assert (embed(encoder, sentences) * reference).sum(axis=1).min() > 0.9999
 
 
@@ -270,7 +269,7 @@ def test_batches_run_side_by_side_each_on_its_share_of_the_cores(
     torch.set_num_threads(before)
     both = threading.Barrier(2, timeout=60)
     worked = []
-    really_start = embedding.start
+    really_start = loaded_model.start
 
     def noted(model, texts, features):
         if len(worked) < 2:
@@ -278,10 +277,10 @@ def test_batches_run_side_by_side_each_on_its_share_of_the_cores(
             both.wait()
         return really_start(model, texts, features)
 
-    monkeypatch.setattr(embedding, "start", noted)
+    monkeypatch.setattr(loaded_model, "start", noted)
     encoder = SentenceEncoder(bundled.path, device="cpu", dtype="float32")
     encoder.load(CancelToken())
-    encoder._streams, encoder._batch_tokens = streams, 100
+    encoder._model.streams, encoder._model.batch_tokens = streams, 100
     assert (embed(encoder, sentences) * reference).sum(axis=1).min() > 0.9999
     assert worked == [2, 2]
 
