@@ -22,6 +22,7 @@ from napari_cellama.recipe import Recipe
 from napari_cellama.ui import outlines, tasks
 from napari_cellama.ui.editing import Editing, free_key
 from napari_cellama.ui.imaging import Imaging
+from napari_cellama.ui.keeping import write_made
 from napari_cellama.ui.layouts import Layouts
 from napari_cellama.ui.quality import Quality
 from napari_cellama.ui.searching import Searching
@@ -235,7 +236,7 @@ class Session(Viewing):
         tissue = self.need_tissue()
         if tissue.owner is None:
             raise UserError("This tissue was opened from a file; use Save instead.")
-        written = tissue.write_into(tissue.owner)
+        written = write_made(tissue, tissue.owner)
         tissue.saved = True
         self.tissue_saved.emit(tissue)
         return written

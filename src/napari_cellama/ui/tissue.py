@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_cellama.core.image_choices import ImageChoices, read_choices, write_choices
+from napari_cellama.core.image_choices import ImageChoices
 from napari_cellama.core.labels import LabelSet
 from napari_cellama.core.qc_thresholds import Thresholds
-from napari_cellama.errors import UserError, need_anndata, unknown_name
+from napari_cellama.errors import need_anndata, unknown_name
 from napari_cellama.ui.commands import History, State
+from napari_cellama.ui.keeping import read_made, write_made
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,19 +164,7 @@ class Tissue:
         need_anndata(self.snapshot, "view")
         self.selection = np.zeros(self.n_obs, bool)
         self.hidden = np.zeros(self.n_obs, bool)
-        # The niches of an earlier run are there to be looked at and edited.
-        runs = self.snapshot.uns.get("cellama", {}).get("runs", {})
-        self.clusters = next((key for key in reversed(runs) if key in self.snapshot.obs), None)
-        # So are the metrics and limits of an earlier quality control.
-        if "qc" in self.snapshot.uns.get("cellama", {}):
-            from napari_cellama.core.qc_stored import stored_quality
-
-            self.quality, self.thresholds = stored_quality(self.snapshot)
-        if "images" in self.snapshot.uns.get("cellama", {}):
-            from napari_cellama.io.attached import read_attached
-
-            self.images = tuple(read_attached(self.snapshot)[0])
-        self.choices = read_choices(self.snapshot)
+        read_made(self)
         self.came_with = (self.thresholds, self.images, self.choices)
 
     @classmethod
@@ -292,58 +281,8 @@ class Tissue:
     def assemble(self) -> AnnData:
         """Return a new AnnData: the snapshot with all results and label sets in their slots."""
         adata = shallow_copy(self.snapshot)
-        self.write_into(adata)
+        write_made(self, adata)
         return adata
-
-    def write_into(self, adata: AnnData) -> list[str]:
-        """Write all results and label sets into an AnnData of the same cells.
-
-        Returns
-        -------
-        list of str
-            The slots that were written.
-
-        Raises
-        ------
-        UserError
-            When the AnnData's cells are no longer those of the snapshot.
-        """
-        from napari_cellama.core.annotations import write_labels
-
-        same = adata.n_obs == self.n_obs and (
-            adata.obs_names is self.snapshot.obs_names
-            or adata.obs_names.equals(self.snapshot.obs_names)
-        )
-        if not same:
-            raise UserError(
-                f"The AnnData has changed since it was opened ({self.n_obs:,} cells then, "
-                f"{adata.n_obs:,} now, or another order), so the niches cannot be written to it; "
-                "save them to a file instead, or open it again."
-            )
-        written: list[str] = []
-        for result in self.results.values():
-            written += result.apply(adata)
-        for layout in self.layouts.values():
-            from napari_cellama.core.umap import put_layout
-
-            place = layout.run, layout.name, layout.places, layout.seed
-            written.append(put_layout(adata, *place))
-        for key, labels in self.labels.items():
-            if self.is_ours(key):
-                written += write_labels(adata, labels)
-        if self.quality is not None:
-            from napari_cellama.ui.judging import by_hand
-
-            written += self.quality.apply(adata, self.thresholds, by_hand(self))
-        if self.images is not self.came_with[1]:
-            from napari_cellama.io.attached import write_attached
-
-            write_attached(adata, self.images)
-            written.append("uns/cellama")
-        if self.choices != self.came_with[2]:
-            write_choices(adata, self.choices)
-            written.append("uns/cellama")
-        return list(dict.fromkeys(written))
 
 
 def shallow_copy(adata: AnnData) -> AnnData:
