@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import anndata as ad
 import dask.threaded
@@ -21,6 +22,7 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
+from napari_cellama.ui import workers
 from napari_cellama.ui.attach import session_of
 from napari_cellama.ui.layers import show
 from napari_cellama.ui.session import Session
@@ -29,14 +31,6 @@ from napari_cellama.ui.tissue import Tissue
 TYPES = ("T cell", "B cell", "Fibroblast", "Endothelium")
 COLORS = ("#e41a1c", "#377eb8", "#4daf4a", "#984ea3")
 GENES = ("CD3E", "MS4A1", "COL1A1", "PECAM1", "ACTB", "GAPDH")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _libraries_set_aside() -> None:
-    """Spare the search for leaks, several times a test, half a million objects of libraries."""
-    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture
@@ -119,12 +113,20 @@ def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+def _nothing_is_left(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """Fail a test that leaves jobs, threads or windows of its own behind."""
     if "qtbot" not in request.fixturenames and "make_napari_viewer" not in request.fixturenames:
         yield
         return
     request.getfixturevalue("qapp")
+    # napari searches every object for leaks, several times a test: spare it what outlived earlier
+    # tests and their search, libraries above all. (A job sets objects aside as well, and would
+    # bring these back.)
+    gc.collect()
+    gc.freeze()
+    monkeypatch.setattr(workers, "gc", SimpleNamespace(freeze=int, unfreeze=int))
     threads = set(threading.enumerate())
     windows = {id(widget) for widget in QApplication.topLevelWidgets()}
     yield
