@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+# Two processes of tests share the cores. A thread that waits for another must not spin meanwhile:
+# on two cores that makes the model ten times as slow. (Read when the first library loads OpenMP.)
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
