@@ -60,11 +60,11 @@ def test_colouring_by_a_gene_goes_from_dark_to_bright(viewer, session, tissue, a
         session.color_by(Coloring("gene", "CD3"))
 
 
-def test_the_thumbnail_follows_the_colours(viewer, session, tissue):
+def test_the_thumbnail_follows_the_colours(viewer, session, tissue, qtbot):
     layer = layers_of(viewer).layer_of(tissue)
     before = layer.thumbnail.copy()
     session.color_by(Coloring("obs", "area"))
-    assert not np.array_equal(layer.thumbnail, before)
+    qtbot.waitUntil(lambda: not np.array_equal(layer.thumbnail, before))
 
 
 def test_cells_without_a_position_have_no_point_and_shift_nobody(viewer, adata, canvas):

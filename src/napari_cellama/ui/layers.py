@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from qtpy.QtCore import QTimer
 
 from napari_cellama.ui.images import image_layers, images_inside
 from napari_cellama.ui.outlines import OutlineLayers
@@ -30,6 +31,8 @@ PLACEMENT = "napari_cellama_placement"
 
 #: The unit, of our own, of coordinates in pixels.
 _PIXELS = "coordinate_pixel"
+#: How long after the last painting the thumbnails follow, in milliseconds.
+_THUMBNAIL_MS = 100
 
 
 def layer_data(tissue: Tissue) -> list[tuple[Any, dict[str, Any], str]]:
@@ -143,6 +146,10 @@ class TissueLayers:
         self.session = session
         self._viewer = weakref.ref(viewer)
         self._shown: dict[int, _Shown] = {}
+        # A thumbnail costs a sixth of a painting: while colours follow the mouse there is none.
+        self._repainted: set[int] = set()
+        self._thumbnails = QTimer(singleShot=True, interval=_THUMBNAIL_MS)
+        self._thumbnails.timeout.connect(self._renew_thumbnails)
         session.coloring_changed.connect(self._on_coloring)
         session.selection_changed.connect(self._on_selection)
         session.active_changed.connect(self._on_active)
@@ -266,7 +273,15 @@ class TissueLayers:
         shown.painted = wanted
         masks = (placement.of_points(tissue.selection), placement.of_points(tissue.hidden))
         write_colors(shown.layer, shown.shading, *masks)
+        self._repainted.add(tissue.id)
+        self._thumbnails.start()
         self.outlines.paint(tissue)
+
+    def _renew_thumbnails(self) -> None:
+        for shown in map(self._shown.get, self._repainted):
+            if shown is not None and shown.layer.visible:
+                shown.layer.refresh(data_displayed=False, highlight=False, extent=False)
+        self._repainted.clear()
 
 
 def write_colors(
@@ -284,7 +299,6 @@ def write_colors(
             return  # cells are drawn as outlines; napari uploads the colours when it shows points
         if layer.face_color is colors:
             layer.events.face_color()
-            layer.refresh(data_displayed=False, highlight=False, extent=False)  # the thumbnail
             return
     layer.face_color = shading.rgba(selection, hidden)
 
