@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_cellama.core.events import CancelToken, Progress
+from napari_cellama.ui.panel import insert_unselected
 from napari_cellama.ui.workers import Failed
 
 if TYPE_CHECKING:
     from napari import Viewer
     from napari.layers import Image
+    from qtpy.QtCore import QObject
 
     from napari_cellama.core.boundaries import Boundaries
     from napari_cellama.core.boundary_raster import BoundaryRaster
@@ -101,7 +103,7 @@ class OutlineLayers:
         if drawn is None and outlined and tissue.boundaries is not None:
             draw_outlines(self._session, tissue, layers.placement_of(tissue), self._take)
             return  # dots are shown until then
-        if drawn is not None:
+        if drawn is not None and drawn.layer in self._viewer().layers:
             self._color(drawn)
             if outlined and drawn.layer.visible:
                 drawn.layer.refresh(extent=False, highlight=False)
@@ -115,9 +117,9 @@ class OutlineLayers:
 
         from napari_cellama.ui.boundary_tiles import BoundaryTiles
 
-        viewer, layers = self._viewer(), self._layers()
+        layers = self._layers()
         points = None if layers is None else layers.layer_of(tissue)
-        if viewer is None or points is None or tissue.id in self._drawn:
+        if self._viewer() is None or points is None or tissue.id in self._drawn:
             return
         tiles = BoundaryTiles(raster)
         y, x = raster.origin[::-1] + raster.pixel / 2
@@ -135,12 +137,19 @@ class OutlineLayers:
         self._drawn[tissue.id] = _Drawn(tissue, layer, tiles)
         weak = weakref.ref(layer)
         tiles.drawn.connect(lambda: _refresh(weak()))
+        # A turn of the event loop each, so that the window goes on in between.
+        _later(tiles, lambda: self._insert(tissue))
+
+    def _insert(self, tissue: Tissue) -> None:
+        """Put the layer of outlines under the points, hidden, and let it be seen next."""
+        viewer, layers, drawn = self._viewer(), self._layers(), self._drawn.get(tissue.id)
+        points = None if layers is None else layers.layer_of(tissue)
+        if viewer is None or points is None or drawn is None:
+            return
         # A new layer makes napari upload all that is in sight once more.
         points.visible = tissue.shape == "dots"
-        active = viewer.layers.selection.active
-        viewer.layers.insert(viewer.layers.index(points), layer)
-        viewer.layers.selection.active = active
-        self._on_shape(tissue)
+        insert_unselected(viewer, viewer.layers.index(points), drawn.layer)
+        _later(drawn.tiles, lambda: self._on_shape(tissue))
 
     def _on_removed(self, event: Any) -> None:
         """Forget outlines whose layer is gone, and take them away with their points."""
@@ -148,7 +157,10 @@ class OutlineLayers:
         for key, drawn in list(self._drawn.items()):
             points = None if layers is None else layers.layer_of(drawn.tissue)
             points = None if points is event.value else points
-            if event.value is drawn.layer:
+            if points is None and viewer is not None and drawn.layer not in viewer.layers:
+                del self._drawn[key]  # the points went before the outlines came
+                drawn.tiles.close()
+            elif event.value is drawn.layer:
                 del self._drawn[key]
                 drawn.tiles.close()
                 if points is not None:
@@ -277,6 +289,16 @@ def placed(boundaries: Boundaries, positions: np.ndarray, placement: Placement) 
     offsets = np.concatenate([moved.offsets, dots.offsets[1:] + moved.offsets[-1]])
     vertices = np.concatenate([moved.vertices, dots.vertices])
     return Boundaries.from_rings(vertices, offsets, np.tile(np.arange(len(cells)), 2), len(cells))
+
+
+def _later(parent: QObject, act: Callable[[], None]) -> None:
+    """Act in the next turn of the event loop, if the parent is still there."""
+    from qtpy.QtCore import QTimer
+
+    timer = QTimer(parent, singleShot=True, interval=0)
+    timer.timeout.connect(act)
+    timer.timeout.connect(timer.deleteLater)
+    timer.start()
 
 
 def _refresh(layer: Image | None) -> None:
