@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_cellama.core.crops import Viewing, begin_crop, grey, placed, viewing
+from napari_cellama.core.crops import Viewing, crop, grey, placed, viewing
 from napari_cellama.core.image_qc import window_radius
 from napari_cellama.core.qc import spot_size
 from napari_cellama.core.resolve import guess_library_key
 from napari_cellama.core.spatial_images import image_to_judge
-from napari_cellama.core.stored import Pending, in_turn
 from napari_cellama.core.tissue import obs_feature, positions
 from napari_cellama.io.attached import all_images
 
@@ -75,7 +74,7 @@ class Marks:
 
 
 class CellPictures:
-    """Cuts pictures of the cells of an AnnData.
+    """Cuts pictures of the cells of an AnnData; from any thread, several at a time.
 
     Parameters
     ----------
@@ -105,6 +104,8 @@ class CellPictures:
         self._xy = positions(adata)[:, :2]
         self._section, self._names = _sections(adata)
         self._views: dict[tuple[str, tuple[str, ...] | None], Viewing | None] = {}
+        self._known_trees: dict[int, tuple[KDTree, np.ndarray]] = {}
+        self._lock = Lock()
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -112,20 +113,22 @@ class CellPictures:
         several = [i.channels for i in self.images.values() if not i.rgb and i.n_channels > 1]
         return tuple(dict.fromkeys(name for names in several for name in names))
 
-    def cut(self, cells: Iterable[int], look: PictureLook, size: int) -> Iterator[np.ndarray]:
-        """Cut the pictures of some cells, in their order.
+    def picture(self, cell: int, look: PictureLook, size: int, *, alone: bool = True) -> np.ndarray:
+        """Cut the picture of a cell; may be called from several threads.
 
         Parameters
         ----------
-        cells
-            Rows of the data; asked for a few pictures ahead.
+        cell
+            The row of the data.
         look
             What is seen.
         size
-            The pictures' side in pixels.
+            The picture's side in pixels.
+        alone
+            Whether no other is cut meanwhile.
 
-        Yields
-        ------
+        Returns
+        -------
         numpy.ndarray
             (size, size, 3) uint8; grey where there is no image.
 
@@ -134,15 +137,10 @@ class CellPictures:
         UserError
             When the pixels cannot be read.
         """
-        width = look.n_windows * self.window
-
-        def begun(cell: int) -> Pending:
-            view = self._view(int(self._section[cell]), look.channels)
-            if view is None:
-                return Pending(lambda: grey(size))
-            return begin_crop(view, self._xy[cell], width, size)
-
-        yield from in_turn(map(begun, cells))
+        view = self._view(int(self._section[cell]), look.channels)
+        if view is None:
+            return grey(size)
+        return crop(view, self._xy[cell], look.n_windows * self.window, size, alone=alone)
 
     def marks(self, cell: int, look: PictureLook, size: int) -> Marks | None:
         """Return what is drawn over a cell's picture; ``None`` where there is no image."""
@@ -168,29 +166,28 @@ class CellPictures:
         radius = _RADIUS / look.n_windows
         return Marks(there(center[None])[0], radius, own, others, there(self._xy[bare]))
 
-    @cached_property
-    def _known_trees(self) -> dict[int, tuple[KDTree, np.ndarray]]:
-        return {}
-
     def _trees(self, code: int) -> tuple[KDTree, np.ndarray]:
         """Return where a section's cells lie, and which they are."""
         from scipy.spatial import KDTree
 
-        if code not in self._known_trees:
-            members = np.flatnonzero((self._section == code) & np.isfinite(self._xy).all(axis=1))
-            self._known_trees[code] = KDTree(self._xy[members]), members
-        return self._known_trees[code]
+        with self._lock:
+            if code not in self._known_trees:
+                there = (self._section == code) & np.isfinite(self._xy).all(axis=1)
+                members = np.flatnonzero(there)
+                self._known_trees[code] = KDTree(self._xy[members]), members
+            return self._known_trees[code]
 
     def _view(self, code: int, channels: tuple[str, ...] | None) -> Viewing | None:
         name = self._names[code] if 0 <= code < len(self._names) else ""
         key = name, channels
-        if key not in self._views:
-            image = self.images.get(name)
-            here = channels
-            if image is not None and channels is not None:
-                here = tuple(c for c in channels if c in image.channels) or None
-            self._views[key] = None if image is None else viewing(image, here)
-        return self._views[key]
+        with self._lock:
+            if key not in self._views:
+                image = self.images.get(name)
+                here = channels
+                if image is not None and channels is not None:
+                    here = tuple(c for c in channels if c in image.channels) or None
+                self._views[key] = None if image is None else viewing(image, here)
+            return self._views[key]
 
 
 def open_pictures(
@@ -246,7 +243,7 @@ def crops_of(adata: AnnData, result: QCResult) -> Callable[[int], np.ndarray] | 
     pictures = open_pictures(adata, result) if result.image_name else None
     if pictures is None:
         return None
-    return lambda cell: [*pictures.cut([cell], PictureLook(), 96)][0]  # noqa: RUF015 - to its end
+    return lambda cell: pictures.picture(cell, PictureLook(), 96)
 
 
 def _sections(adata: AnnData) -> tuple[np.ndarray, tuple[str, ...]]:

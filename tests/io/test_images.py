@@ -296,9 +296,9 @@ def test_tiles_are_decoded_as_the_library_reads_them(tmp_path, planes, axes, opt
         np.testing.assert_array_equal(wanted, plain)
     windows = [(slice(r, r + 90), slice(c, c + 70)) for r in (0, 33, 160) for c in (0, 61, 230)]
     for rows, columns in windows:
-        found = image.begin((rows, columns)).take()
+        found = image.read_part((rows, columns))
         np.testing.assert_array_equal(found, wanted[rows, columns])
-    last = image.begin(windows[-1], 0, (image.n_channels - 1,)).take()
+    last = image.read_part(windows[-1], 0, (image.n_channels - 1,))
     np.testing.assert_array_equal(last[..., 0], wanted[windows[-1]][..., -1])
 
 
@@ -312,6 +312,6 @@ def test_a_tile_that_is_no_tile_is_said_in_a_sentence(tmp_path, planes):
         file.seek(offset)
         file.write(b"\xff" * size)
     with pytest.raises(UserError, match="Level 0 of the image 'a' cannot be read"):
-        image.begin((slice(0, 30), slice(0, 30))).take()
-    whole = image.begin((slice(70, 90), slice(70, 90))).take()
+        image.read_part((slice(0, 30), slice(0, 30)))
+    whole = image.read_part((slice(70, 90), slice(70, 90)))
     np.testing.assert_array_equal(whole[..., 0], planes[0, 70:90, 70:90])

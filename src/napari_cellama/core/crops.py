@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from napari_cellama.core.section_image import SectionImage
-from napari_cellama.core.stored import Pending, in_turn
 
 #: Colours of channels that the file gives none: a nuclear stain blue, further ones as they come.
 _COLORS = ("#ffffff", "#00ff00", "#ff00ff", "#ffff00", "#00ffff", "#ff0000", "#4060ff")
-#: Pixels of the sample that the contrast is judged by, along each side.
+#: Pixels along each side of the sample that the contrast is judged by; of twice as many.
 _SAMPLE = 512
 #: Patches along each side that are read instead where the image is large.
 _PATCHES = 4
@@ -64,55 +62,44 @@ def viewing(image: SectionImage, channels: tuple[str, ...] | None = None) -> Vie
     return Viewing(image, picked, low, np.maximum(high, low + 1e-9), np.array(colors))
 
 
-def crop(view: Viewing, xy: np.ndarray, width: float, size: int) -> np.ndarray:
-    """Cut a square around one position: see :func:`crops`."""
-    return [*crops(view, np.asarray(xy, float)[None], width, size)][0]  # noqa: RUF015 - to its end
-
-
-def crops(view: Viewing, xy: np.ndarray, width: float, size: int) -> Iterator[np.ndarray]:
-    """Cut squares around positions; what they share on disk is read once.
+def crop(
+    view: Viewing, xy: np.ndarray, width: float, size: int, *, alone: bool = True
+) -> np.ndarray:
+    """Cut a square around one position.
 
     Parameters
     ----------
     view
         From :func:`viewing`.
     xy
-        (n, 2) the positions.
+        (2,) the position.
     width
-        The squares' side, in the coordinates' unit.
+        The square's side, in the coordinates' unit.
     size
-        The pictures' side in pixels.
+        The picture's side in pixels.
+    alone
+        Whether no other is cut meanwhile, in another thread.
 
-    Yields
-    ------
+    Returns
+    -------
     numpy.ndarray
-        (size, size, 3) uint8, in the positions' order; grey where the image ends.
+        (size, size, 3) uint8; grey where the image ends.
 
     Raises
     ------
     UserError
         When the pixels cannot be read.
     """
-    yield from in_turn(begin_crop(view, place, width, size) for place in xy)
-
-
-def begin_crop(view: Viewing, xy: np.ndarray, width: float, size: int) -> Pending:
-    """Begin to cut a square around one position, (2,): see :func:`crops`."""
     image = view.image
     level, half = _level_and_half(view, width, size)
-    (place,) = image.locate(xy[None], level)
+    (place,) = image.locate(np.asarray(xy, float)[None], level)
     frame = _frame(place, half, size, image.shape_of(level))
-    if frame is None:
-        return Pending(lambda: grey(size))
-    begun = image.begin(frame.window, level, view.channels)
-
-    def take() -> np.ndarray:
-        picture = grey(size)
-        shown = frame.sample(colored(view, begun.take()))
+    picture = grey(size)
+    if frame is not None:
+        pixels = image.read_part(frame.window, level, view.channels, alone=alone)
+        shown = frame.sample(colored(view, pixels))
         picture[np.ix_(frame.rows.inside, frame.columns.inside)] = shown
-        return picture
-
-    return replace(begun, take=take)
+    return picture
 
 
 def grey(size: int) -> np.ndarray:
@@ -123,12 +110,12 @@ def grey(size: int) -> np.ndarray:
 def placed(
     view: Viewing, center: np.ndarray, width: float, size: int, points: np.ndarray
 ) -> np.ndarray:
-    """Return where points lie on the picture of :func:`crops` around a position.
+    """Return where points lie on the picture of :func:`crop` around a position.
 
     Parameters
     ----------
     view, width, size
-        As for :func:`crops`.
+        As for :func:`crop`.
     center
         (2,) the position.
     points
@@ -254,8 +241,11 @@ def _sample(image: SectionImage, channels: tuple[int, ...]) -> np.ndarray:
             for row in middles[0]
             for column in middles[1]
         ]
-    parts = (image.read(rows, columns, level, channels) for rows, columns in windows)
-    pixels = np.concatenate([part.reshape(-1, len(channels)) for part in parts])
+    parts = [image.read_part(window, level, channels) for window in windows]
+    # Of some pixels the quantiles are found in a fraction of the time, and are the same.
+    step = max(1, round(np.sqrt(sum(part[..., 0].size for part in parts)) / _SAMPLE))
+    parts = [part[::step, ::step].reshape(-1, len(channels)) for part in parts]
+    pixels = np.concatenate(parts)
     pixels = pixels.astype(np.float32)
     known = np.isfinite(pixels).all(axis=1)
     return pixels[known] if known.any() else np.zeros((1, len(channels)), np.float32)

@@ -122,7 +122,7 @@ class Overview:
         )
         try:
             # Tiles that share a strip or a chunk decode it once.
-            pixels = self._image.begin((rows, columns), self._level, self._channels).take()
+            pixels = self._image.read_part((rows, columns), self._level, self._channels)
         except UserError as error:
             self.problem = self.problem or str(error)
             shape = (rows.stop - rows.start, columns.stop - columns.start, len(self._channels))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
-from napari_cellama.core.stored import Chunks, Pending, Stored
+from napari_cellama.core.stored import Chunks, Stored
 from napari_cellama.errors import UserError
 
 Axes = Literal["yx", "yxc", "cyx"]
@@ -150,13 +150,15 @@ class SectionImage:
             planes = [_in_memory(source[channel, rows, columns]) for channel in picked]
             return np.stack(planes, axis=-1)
 
-    def begin(
+    def read_part(
         self,
         window: tuple[slice, slice],
         level: int = 0,
         channels: tuple[int, ...] | None = None,
-    ) -> Pending:
-        """Begin to read a small part of a level, decoding what it shares with others once.
+        *,
+        alone: bool = True,
+    ) -> np.ndarray:
+        """Read a small part of a level, decoding what it shares with others once.
 
         Parameters
         ----------
@@ -164,24 +166,24 @@ class SectionImage:
             (rows, columns) within the level.
         level, channels
             As for :meth:`read`.
+        alone
+            Whether nothing else is read meanwhile: see :meth:`Chunks.read`.
 
         Returns
         -------
-        Pending
-            What gives it, as :meth:`read` returns it; raises :class:`UserError` when the pixels
-            cannot be read.
+        numpy.ndarray
+            As :meth:`read` returns it.
+
+        Raises
+        ------
+        UserError
+            When the pixels cannot be read.
         """
         if not self.stored or not self.chunks.fits(level):
-            return Pending(lambda: self.read(*window, level, channels))
+            return self.read(*window, level, channels)
         picked = tuple(range(self.n_channels)) if channels is None else channels
         with self._readable(level):
-            begun = self.chunks.begin(window, level, picked)
-
-        def take() -> np.ndarray:
-            with self._readable(level):
-                return begun.take()
-
-        return replace(begun, take=take)
+            return self.chunks.read(window, level, picked, alone=alone)
 
     @cached_property
     def chunks(self) -> Chunks:

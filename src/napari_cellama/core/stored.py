@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
@@ -16,9 +16,7 @@ import numpy as np
 #: Bytes of decoded chunks that are kept for the next crops.
 _KEPT = 64 * 2**20
 #: Threads that decode; codecs let go of the interpreter's lock.
-_THREADS = max(2, min(8, os.cpu_count() or 2))
-#: How many parts are decoded before they are asked for.
-_AHEAD = 16
+THREADS = max(2, min(8, os.cpu_count() or 2))
 
 #: A chunk: its level, and its number along the channels, rows and columns.
 Chunk = tuple[int, int, int, int]
@@ -99,40 +97,6 @@ class Stored:
         return self._read(rows, columns, slice(channel * depth, (channel + 1) * depth))
 
 
-@dataclass(frozen=True)
-class Pending:
-    """Something that is being read.
-
-    Attributes
-    ----------
-    take
-        Returns it, once it is there.
-    n_bytes
-        How much memory it takes until then.
-    """
-
-    take: Callable[[], np.ndarray]
-    n_bytes: int = 0
-
-
-def in_turn(begun: Iterable[Pending]) -> Iterator[np.ndarray]:
-    """Yield what is being read, in its order, while what comes next is on its way.
-
-    Parameters
-    ----------
-    begun
-        An iterator that begins to read as it goes on; it is a few steps ahead, as far as memory
-        allows.
-    """
-    waiting: deque[Pending] = deque()
-    for one in begun:
-        waiting.append(one)
-        while len(waiting) > _AHEAD or sum(other.n_bytes for other in waiting) > _KEPT:
-            yield waiting.popleft().take()
-    while waiting:
-        yield waiting.popleft().take()
-
-
 class Chunks:
     """The chunks of an image's levels, decoded once for all crops that share them.
 
@@ -147,20 +111,35 @@ class Chunks:
         self._kept: OrderedDict[Chunk, Future[np.ndarray]] = OrderedDict()
         self._n_bytes = 0
         self._lock = Lock()
-        self._pool = ThreadPoolExecutor(_THREADS, "chunks")
+        self._pool = ThreadPoolExecutor(THREADS, "chunks")
 
     def fits(self, level: int) -> bool:
         """Whether a level's chunks are small enough to be kept."""
         return self._levels[level].chunk_bytes <= _KEPT // 8
 
-    def begin(self, window: tuple[slice, slice], level: int, channels: tuple[int, ...]) -> Pending:
-        """Begin to read (height, width, channels) of a window (rows, columns) of a level."""
-        there = {chunk: self._begin(chunk) for chunk in self._needed(window, level, channels)}
+    def read(
+        self,
+        window: tuple[slice, slice],
+        level: int,
+        channels: tuple[int, ...],
+        *,
+        alone: bool = True,
+    ) -> np.ndarray:
+        """Read (height, width, channels) of a window (rows, columns) of a level.
 
-        def take() -> np.ndarray:
-            return self._put_together(window, level, channels, there)
-
-        return Pending(take, len(there) * self._levels[level].chunk_bytes)
+        Parameters
+        ----------
+        window, level, channels
+            What is read.
+        alone
+            Whether nothing else is read meanwhile, so that all threads decode for this. Where
+            several threads read windows, each decodes its own: to hand every chunk to another
+            thread and back makes all of them wait for the interpreter's lock.
+        """
+        needed = self._needed(window, level, channels)
+        here = not alone or len(needed) == 1
+        there = {chunk: self._begin(chunk, here=here) for chunk in needed}
+        return self._put_together(window, level, channels, there)
 
     def _needed(
         self, window: tuple[slice, slice], level: int, channels: tuple[int, ...]
@@ -174,21 +153,26 @@ class Chunks:
             for column in range(columns.start // width, -(-columns.stop // width))
         ]
 
-    def _begin(self, chunk: Chunk) -> Future[np.ndarray]:
+    def _begin(self, chunk: Chunk, *, here: bool = False) -> Future[np.ndarray]:
+        """Return a chunk's pixels, or what will have them; ``here``: decoded by this thread."""
         level, *place = chunk
-        stored = self._levels[level]
+        stored, work = self._levels[level], None
         with self._lock:
             known = self._kept.pop(chunk, None)
             if known is not None and known.done() and known.exception() is not None:
                 known = None  # what could not be read is tried again
                 self._n_bytes -= stored.chunk_bytes
             if known is None:
-                known = self._pool.submit(stored.read_chunk, *place)
+                known = work = Future()
                 self._n_bytes += stored.chunk_bytes
             self._kept[chunk] = known
             while self._n_bytes > _KEPT and len(self._kept) > 1:
                 (oldest, *_), _ = self._kept.popitem(last=False)
                 self._n_bytes -= self._levels[oldest].chunk_bytes
+        if work is not None and here:
+            _decode(stored, place, work)
+        elif work is not None:
+            self._pool.submit(_decode, stored, place, work)
         return known
 
     def _put_together(
@@ -213,3 +197,11 @@ class Chunks:
                 if channel // depth == group:
                     found[here, along, place] = part[..., channel % depth]
         return found
+
+
+def _decode(stored: Stored, place: list[int], work: Future[np.ndarray]) -> None:
+    """Read a chunk for all who wait for it."""
+    try:
+        work.set_result(stored.read_chunk(*place))
+    except BaseException as error:  # whatever it is, nobody may wait for ever
+        work.set_exception(error)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
@@ -13,7 +14,10 @@ from napari_cellama.core.events import CancelToken
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
+S = TypeVar("S")
 T = TypeVar("T")
+#: How many things a thread are begun before they are asked for.
+_AHEAD = 3
 
 
 def one_thread() -> AbstractContextManager:
@@ -88,3 +92,34 @@ def each_chunk(
     """Do :func:`chunked` work of which nothing comes but what it writes."""
     for _ in chunked(work, n, size, cancel):
         pass
+
+
+def in_turn(work: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T]:
+    """Work on one thing after the other, several at a time, never far ahead of who takes them.
+
+    Parameters
+    ----------
+    work
+        Called with each thing, in any thread.
+    items
+        Taken on the caller's thread, a few before what comes of them is asked for: they may depend
+        on what was seen until then.
+    threads
+        How many at a time.
+
+    Yields
+    ------
+    T
+        What comes of the things, in their order.
+    """
+    waiting: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > _AHEAD * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -6,6 +6,7 @@ what zarr does around each takes longer than the decoding and holds the interpre
 
 from __future__ import annotations
 
+import os
 import weakref
 from pathlib import Path
 from threading import Lock
@@ -80,6 +81,10 @@ class TiffTiles:
             if self._file is None:
                 self._file = self._path.open("rb", buffering=0)
                 weakref.finalize(self, self._file.close)
+        if hasattr(os, "pread"):
+            # One that reads must not hold a lock that all wait for while it waits for Python's.
+            return os.pread(self._file.fileno(), size, offset)
+        with self._lock:
             self._file.seek(offset)
             return self._file.read(size)
 

@@ -13,6 +13,8 @@ from psygnal import Signal
 
 from napari_cellama.cell_pictures import CellPictures, PictureLook, open_pictures
 from napari_cellama.core.slots import recipe_of, stored_recipe
+from napari_cellama.core.stored import THREADS
+from napari_cellama.core.threads import in_turn
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import Recipe
 from napari_cellama.ui.widgets.lookups import CellWriter
@@ -99,23 +101,31 @@ class Album:
 
     def cut(self, tissue: Tissue, side: int, ratio: float) -> Cut:
         """Return what cuts pictures of a tissue's cells in a job, ``side`` screen pixels wide."""
-        look = replace(self._look, channels=tissue.choices.cut_channels or None)
-        opened = self.opened(tissue)
+        look, opened = self._look_at(tissue), self.opened(tissue)
         return lambda cells: _cut(opened, cells, look, side, ratio)
 
     def portrait(
         self, tissue: Tissue, cell: int, side: int, ratio: float
     ) -> Callable[[CancelToken], Portrait]:
         """Return what makes a cell's picture in a job."""
-        cut = self.cut(tissue, side, ratio)
+        look, opened = self._look_at(tissue), self.opened(tissue)
+        size = round(side * ratio)
 
         def make(token: CancelToken) -> Portrait:
             try:
-                return Portrait(cell, dict(cut([cell])).get(cell))
+                pictures = opened()
+                if pictures is None:
+                    return Portrait(cell, None)
+                picture = pictures.picture(cell, look, size)
+                marks = pictures.marks(cell, look, size) if look.marked else None
+                return Portrait(cell, drawn(picture, marks, ratio))
             except UserError as error:
                 return Portrait(cell, None, str(error))
 
         return make
+
+    def _look_at(self, tissue: Tissue) -> PictureLook:
+        return replace(self._look, channels=tissue.choices.cut_channels or None)
 
     def sentence(self, tissue: Tissue, cell: int) -> Callable[[CancelToken], str]:
         """Return what writes a cell's sentence in a job; "" where it cannot be written."""
@@ -155,17 +165,13 @@ def _cut(
     opened: _Opened, cells: Iterable[int], look: PictureLook, side: int, ratio: float
 ) -> Iterator[tuple[int, QImage]]:
     pictures, size = opened(), round(side * ratio)
-    begun: deque[int] = deque()
-
-    def noted() -> Iterator[int]:
-        for cell in cells:
-            begun.append(cell)
-            yield cell
-
     if pictures is None:
         deque(cells, maxlen=0)  # asked for, and in vain
         return
-    for picture in pictures.cut(noted(), look, size):
-        cell = begun.popleft()
+
+    def make(cell: int) -> tuple[int, QImage]:
+        picture = pictures.picture(cell, look, size, alone=False)
         marks = pictures.marks(cell, look, size) if look.marked else None
-        yield cell, drawn(picture, marks, ratio)
+        return cell, drawn(picture, marks, ratio)
+
+    yield from in_turn(make, cells, THREADS)

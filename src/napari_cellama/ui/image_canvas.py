@@ -12,6 +12,7 @@ from napari.utils.notifications import show_warning
 from napari_cellama.ui.image_tiles import draw_overview, slot_of, tiles_of
 from napari_cellama.ui.images import IMAGE, image_layers, world_of
 from napari_cellama.ui.layers import napari_unit
+from napari_cellama.ui.panel import insert_unselected
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -133,7 +134,6 @@ class ImageLayers:
         from napari.layers import Layer
 
         viewer = self._viewer()
-        active = viewer.layers.selection.active
         others = [layer for layer in self.layers_of(tissue).values() if not layer.rgb]
         for data, attributes, kind in layers:
             if (others or not first) and attributes.get("blending") == "opaque":
@@ -141,11 +141,10 @@ class ImageLayers:
             layer = Layer.create(data, attributes, kind)
             cells = (self._layers.layer_of(tissue), self._layers.outlines.layer_of(tissue))
             lowest = min(viewer.layers.index(one) for one in cells if one in viewer.layers)
-            viewer.layers.insert(lowest, layer)
+            insert_unselected(viewer, lowest, layer)
             if (tiles := tiles_of(layer)) is not None:
                 tiles.drawn.connect(partial(_refresh, weakref.ref(layer)))
                 draw_overview(self._session, layer, tiles)
-        viewer.layers.selection.active = active
 
     def _on_removed(self, event: Any) -> None:
         """Read no more of an image whose layer is gone."""

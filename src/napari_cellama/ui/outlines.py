@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_cellama.core.events import CancelToken, Progress
+from napari_cellama.ui.panel import insert_unselected
 from napari_cellama.ui.workers import Failed
 
 if TYPE_CHECKING:
     from napari import Viewer
     from napari.layers import Image
+    from qtpy.QtCore import QObject
 
     from napari_cellama.core.boundaries import Boundaries
     from napari_cellama.core.boundary_raster import BoundaryRaster
@@ -31,6 +33,8 @@ _OVER_IMAGE, _OVER_NOTHING, _EDGE = 0.45, 0.8, 0.95
 _DARKER = 0.55
 #: How wide a cell without an outline is drawn, as a share of its point.
 _DOT = 0.45
+#: So many cells' colours are worked out at a time.
+_PIECE = 16_384
 
 
 @dataclass
@@ -101,7 +105,7 @@ class OutlineLayers:
         if drawn is None and outlined and tissue.boundaries is not None:
             draw_outlines(self._session, tissue, layers.placement_of(tissue), self._take)
             return  # dots are shown until then
-        if drawn is not None:
+        if drawn is not None and drawn.layer in self._viewer().layers:
             self._color(drawn)
             if outlined and drawn.layer.visible:
                 drawn.layer.refresh(extent=False, highlight=False)
@@ -115,9 +119,9 @@ class OutlineLayers:
 
         from napari_cellama.ui.boundary_tiles import BoundaryTiles
 
-        viewer, layers = self._viewer(), self._layers()
+        layers = self._layers()
         points = None if layers is None else layers.layer_of(tissue)
-        if viewer is None or points is None or tissue.id in self._drawn:
+        if self._viewer() is None or points is None or tissue.id in self._drawn:
             return
         tiles = BoundaryTiles(raster)
         y, x = raster.origin[::-1] + raster.pixel / 2
@@ -135,12 +139,28 @@ class OutlineLayers:
         self._drawn[tissue.id] = _Drawn(tissue, layer, tiles)
         weak = weakref.ref(layer)
         tiles.drawn.connect(lambda: _refresh(weak()))
+        self._color(self._drawn[tissue.id])
+        # A turn of the event loop each, so that the window goes on in between.
+        _later(tiles, lambda: self._insert(tissue))
+
+    def _insert(self, tissue: Tissue) -> None:
+        """Put the layer of outlines under the points, hidden, and let it be seen next."""
+        viewer, layers, drawn = self._viewer(), self._layers(), self._drawn.get(tissue.id)
+        points = None if layers is None else layers.layer_of(tissue)
+        if viewer is None or points is None or drawn is None:
+            return
         # A new layer makes napari upload all that is in sight once more.
         points.visible = tissue.shape == "dots"
-        active = viewer.layers.selection.active
-        viewer.layers.insert(viewer.layers.index(points), layer)
-        viewer.layers.selection.active = active
-        self._on_shape(tissue)
+        insert_unselected(viewer, viewer.layers.index(points), drawn.layer)
+        _later(drawn.tiles, lambda: self._reveal(tissue))
+
+    def _reveal(self, tissue: Tissue) -> None:
+        """Show either outlines or points, in the colours that they have."""
+        layers, drawn = self._layers(), self._drawn.get(tissue.id)
+        points = None if layers is None else layers.layer_of(tissue)
+        if drawn is not None and points is not None:
+            drawn.layer.visible = tissue.shape != "dots"
+            points.visible = not drawn.layer.visible
 
     def _on_removed(self, event: Any) -> None:
         """Forget outlines whose layer is gone, and take them away with their points."""
@@ -148,7 +168,10 @@ class OutlineLayers:
         for key, drawn in list(self._drawn.items()):
             points = None if layers is None else layers.layer_of(drawn.tissue)
             points = None if points is event.value else points
-            if event.value is drawn.layer:
+            if points is None and viewer is not None and drawn.layer not in viewer.layers:
+                del self._drawn[key]  # the points went before the outlines came
+                drawn.tiles.close()
+            elif event.value is drawn.layer:
                 del self._drawn[key]
                 drawn.tiles.close()
                 if points is not None:
@@ -195,15 +218,20 @@ def color_tables(rgba: np.ndarray, inside: float, *, alone: bool) -> tuple[np.nd
         (2 + 2 n, 4) uint8: nothing twice, then each cell's inside and edge; ``coarse`` where
         cells are a few pixels wide and have no edges.
     """
-    fine = np.zeros((2 + 2 * len(rgba), 4), np.float32)
-    fine[2::2] = fine[3::2] = rgba
-    coarse = fine.copy()
-    coarse[:, 3] *= max(inside, 0.6)
-    fine[2::2, 3] *= 0.0 if alone else inside
-    fine[3::2, 3] *= _EDGE
-    if not alone:
-        fine[3::2, :3] *= _DARKER
-    return tuple(np.round(255 * table).astype(np.uint8) for table in (fine, coarse))
+    fine = np.zeros((2 + 2 * len(rgba), 4), np.uint8)
+    coarse = np.zeros_like(fine)
+    whole = np.array([255, 255, 255, 255 * max(inside, 0.6)], np.float32)
+    filled = np.array([255, 255, 255, 0.0 if alone else 255 * inside], np.float32)
+    darker = 1.0 if alone else _DARKER
+    edge = 255 * np.array([darker, darker, darker, _EDGE], np.float32)
+    # In pieces that stay in the processor's cache: the window waits for this.
+    for start in range(0, len(rgba), _PIECE):
+        piece = rgba[start : start + _PIECE].astype(np.float32)
+        rows = slice(2 + 2 * start, 2 + 2 * (start + len(piece)))
+        coarse[rows][::2] = coarse[rows][1::2] = np.rint(piece * whole)
+        fine[rows][::2] = np.rint(piece * filled)
+        fine[rows][1::2] = np.rint(piece * edge)
+    return fine, coarse
 
 
 def read_if_there(session: Session, tissue: Tissue) -> Job | None:
@@ -277,6 +305,16 @@ def placed(boundaries: Boundaries, positions: np.ndarray, placement: Placement) 
     offsets = np.concatenate([moved.offsets, dots.offsets[1:] + moved.offsets[-1]])
     vertices = np.concatenate([moved.vertices, dots.vertices])
     return Boundaries.from_rings(vertices, offsets, np.tile(np.arange(len(cells)), 2), len(cells))
+
+
+def _later(parent: QObject, act: Callable[[], None]) -> None:
+    """Act in the next turn of the event loop, if the parent is still there."""
+    from qtpy.QtCore import QTimer
+
+    timer = QTimer(parent, singleShot=True, interval=0)
+    timer.timeout.connect(act)
+    timer.timeout.connect(timer.deleteLater)
+    timer.start()
 
 
 def _refresh(layer: Image | None) -> None:

@@ -12,6 +12,7 @@ from napari_cellama.ui.view import is_centred
 
 if TYPE_CHECKING:
     from napari import Viewer
+    from napari.layers import Layer
 
 #: The panel's width in pixels, in a window narrower than ``_WIDE`` and in a wide one.
 NARROW, BROAD = 340, 400
@@ -34,6 +35,23 @@ def canvas_of(viewer: Viewer) -> QWidget | None:
     """Return what a viewer draws on, if it has a window; napari has no public name for it."""
     qt_viewer = getattr(getattr(viewer, "window", None), "_qt_viewer", None)
     return None if qt_viewer is None else qt_viewer.canvas.native
+
+
+def insert_unselected(viewer: Viewer, index: int, layer: Layer) -> None:
+    """Insert a layer below others and leave the user's one selected.
+
+    napari selects what is new, and has no public way not to; to go back takes as long again, a
+    tenth of a second where there are many cells, and the controls flicker.
+    """
+    layers, active = viewer.layers, viewer.layers.selection.active
+    selects = getattr(layers, "_activate_on_insert", True)
+    layers._activate_on_insert = False
+    try:
+        layers.insert(index, layer)
+    finally:
+        layers._activate_on_insert = selects
+    if layers.selection.active is not active:
+        layers.selection.active = active
 
 
 class PanelKeeper(QObject):
