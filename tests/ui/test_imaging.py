@@ -181,6 +181,23 @@ def test_an_image_of_unknown_place_is_seen_beside_the_cells(
     assert "The image 'photo' is not aligned yet" in dock.message.sentence.text()
 
 
+def test_images_of_unknown_place_cover_neither_each_other_nor_the_sections_own(
+    open_dock, make_adata, viewer, monkeypatch, tmp_path, qtbot
+):
+    adata = make_adata(100)
+    picture = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+    adata.uns["spatial"] = {"s": {"images": {"hires": picture}, "scalefactors": {}}}
+    dock, session = open_dock(adata)
+    for name in ("one", "two"):
+        add(dock, session, write_photo(tmp_path / f"{name}.tif", 60, 50), monkeypatch, qtbot)
+    qtbot.mouseClick(dock.images.landmarks.set_button, LEFT)
+    boxes = [layer.extent.world for layer in viewer.layers if type(layer).__name__ == "Image"]
+    assert len(boxes) == 3
+    for number, (low, high) in enumerate(boxes):
+        for first, last in boxes[:number]:
+            assert (low >= last).any() or (high <= first).any(), "they overlap"
+
+
 def test_images_lie_below_outlines_and_stains_add_up(
     open_dock, make_adata, viewer, monkeypatch, tmp_path, qtbot
 ):

@@ -224,8 +224,9 @@ def test_sections_have_limits_of_their_own(viewer, make_adata, qtbot):
     row = dock.rows["qc_area"]
     dock.scroll.ensureWidgetVisible(row)
     row.unit.setFocus()
-    qtbot.keyClick(row.unit, Qt.Key.Key_Down)
-    qtbot.mouseClick(row.own, LEFT, pos=QPoint(8, row.own.height() // 2))
+    for _ in range(2):
+        qtbot.keyClick(row.unit, Qt.Key.Key_Down)
+    assert row.unit.currentText() == "MAD by section"
     qtbot.mouseClick(row.low, LEFT)
     qtbot.keyClicks(row.low, "1")
     qtbot.keyClick(row.low, Qt.Key.Key_Return)
@@ -236,6 +237,27 @@ def test_sections_have_limits_of_their_own(viewer, make_adata, qtbot):
     dock.section.setCurrentText("section 1")
     assert row.count.text() == f"{fails[~first].sum():,} fail"
     assert len([line for line in row.histogram.lines if line.side == "low"]) == 1
+    row.unit.setFocus()
+    qtbot.keyClick(row.unit, Qt.Key.Key_Up)
+    assert not session.active.thresholds.of("qc_area").per_section
+    assert session.active.thresholds.of("qc_area").low == 1
+    assert row.unit.currentText() == "MAD"
+
+
+def test_a_narrow_dock_with_several_sections_shows_all_of_a_limit(viewer, make_adata, qtbot):
+    session = session_of(viewer)
+    show(viewer, Tissue.from_adata(make_adata(200, sections=2), "two"))
+    dock = open_dock(viewer, qtbot)
+    measure(qtbot, dock, session)
+    dock.parent().setFixedWidth(dock.minimumWidth())
+    qtbot.waitUntil(lambda: dock.width() == dock.minimumWidth())
+    row = dock.rows["qc_n_genes"]
+    assert row.unit.currentText() == "MAD by section"
+    room = dock.scroll.viewport()
+    for widget in (row.histogram, row.high):
+        dock.scroll.ensureWidgetVisible(widget)
+        right = widget.mapTo(room, widget.rect().topRight()).x()
+        assert right < room.width(), "it is cut off"
 
 
 # ---- keeping

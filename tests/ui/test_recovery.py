@@ -26,6 +26,7 @@ from napari_cellama.ui import recovery
 from napari_cellama.ui.attach import session_of
 from napari_cellama.ui.judging import judgement_of
 from napari_cellama.ui.layers import show
+from napari_cellama.ui.quality import PAINTED
 from napari_cellama.ui.tissue import Tissue
 from napari_cellama.ui.widgets.clusters import ClustersDock
 
@@ -41,6 +42,7 @@ from napari_cellama.ui import recovery
 from napari_cellama.ui.attach import session_of
 from napari_cellama.ui.contributions import open_tissue
 from napari_cellama.ui.layers import show
+from napari_cellama.ui.quality import PAINTED
 
 recovery.PAUSE_MS = 50
 viewer = ViewerModel()
@@ -168,6 +170,13 @@ def test_work_is_offered_after_kill_9(adata, tmp_path, open_viewer, qtbot):
     assert session.active.images == ()
     assert session.active.choices == ImageChoices()
     assert not any("photo" in layer.name for layer in viewer.layers)
+    assert session.active.quality is None
+    assert not {"qc_pass", "qc_n_genes"} & set(session.active.assemble().obs)
+    # Undone work is not offered again, and what was measured does not lie about.
+    session.recovery.write_now()
+    wait_for(lambda: list(files.folder().glob("*.measured")) == [])
+    session.redo()
+    pd.testing.assert_frame_equal(session.active.quality.table, found.table)
 
 
 @pytest.fixture
@@ -277,6 +286,29 @@ def test_work_comes_back_as_it_was(kept, tmp_path):
     assert np.array_equal(back.selection, tissue.selection)
     assert files.read_work(tmp_path / "a-1-1.npz", 121) is None
     assert [file.name for file in tmp_path.glob("*.part")] == []
+
+
+def test_undoing_a_restoration_leaves_what_was_measured_since(kept, open_viewer, make_adata):
+    session, listed = kept
+    session.quality.measure()
+    wait_for(lambda: session.jobs.current("quality") is None and len(listed()) == 1)
+    wait_for(lambda: len(list(files.folder().glob("*.measured"))) == 1)
+    session.close()
+    for path in files.folder().iterdir():  # as if that program had ended
+        path.rename(path.with_name(path.name.replace(f"-{os.getpid()}-", "-999999999-")))
+    _, session = open_viewer(Tissue.from_adata(make_adata(), "section"))
+    session.recovery.restore()
+    assert session.active.quality is not None
+    session.color_by(PAINTED)
+    session.undo()
+    assert session.active.quality is None
+    assert session.active.coloring.kind == "labels", "what it was coloured by is gone"
+    session.redo()
+    session.quality.measure()
+    wait_for(lambda: session.jobs.current("quality") is None)
+    measured = session.active.quality
+    session.undo()
+    assert session.active.quality is measured
 
 
 def test_a_measurement_alone_is_kept_until_it_is_saved(kept, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,7 +151,12 @@ def values_of(to_pixels: np.ndarray) -> Values:
     )
 
 
-def beside(shape: tuple[int, int], low: np.ndarray, high: np.ndarray) -> Alignment:
+def beside(
+    shape: tuple[int, int],
+    low: np.ndarray,
+    high: np.ndarray,
+    taken: Sequence[tuple[np.ndarray, np.ndarray]] = (),
+) -> Alignment:
     """Return where an image can be seen that belongs nowhere yet: right of the cells, as large.
 
     Parameters
@@ -159,8 +165,17 @@ def beside(shape: tuple[int, int], low: np.ndarray, high: np.ndarray) -> Alignme
         Its height and width in pixels.
     low, high
         (2,) the least and the largest (x, y) of the cells.
+    taken
+        The same of other images; it is put right of those that it would overlap.
     """
     size = np.maximum(high - low, max(float(np.max(high - low)) / 4, 1e-9))
     pixel = float(np.min(size * (1.5, 1.0) / (shape[1], shape[0])))
-    top = float(np.mean([low[1], high[1]])) - pixel * shape[0] / 2
-    return by_values(pixel, origin=(float(high[0]) + _GAP * float(size.max()), top))
+    width, height = pixel * shape[1], pixel * shape[0]
+    gap = _GAP * float(size.max())
+    top = float(np.mean([low[1], high[1]])) - height / 2
+    left = float(high[0]) + gap
+    for first, last in sorted(taken, key=lambda box: float(box[0][0])):
+        meets = first[0] < left + width and last[0] > left
+        if meets and first[1] < top + height and last[1] > top:
+            left = float(last[0]) + gap
+    return by_values(pixel, origin=(left, top))

@@ -107,6 +107,13 @@ class SectionImage:
         columns_rows = np.asarray(xy, np.float64) @ self.to_pixels[:, :2].T + self.to_pixels[:, 2]
         return columns_rows[:, ::-1] / self.zoom_of(level)
 
+    def box(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the least and the largest (x, y), (2,) each, that the image reaches."""
+        height, width = self.shape
+        corners = np.array([(0, 0), (width, 0), (width, height), (0, height)], float)
+        places = np.linalg.solve(self.to_pixels[:, :2], (corners - self.to_pixels[:, 2]).T).T
+        return places.min(axis=0), places.max(axis=0)
+
     def read(
         self,
         rows: slice,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from napari_cellama.core.bins import bin_edges
 from napari_cellama.core.qc_thresholds import BY_NAME, Thresholds, reasons
 from napari_cellama.core.units import units_of
 from napari_cellama.figures.page import GREY, INK, style
@@ -151,7 +152,9 @@ def _draw_histogram(axes, result: QCResult, thresholds: Thresholds, name: str) -
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center")
         return
     low, high = np.quantile(known, (0.001, 0.999))
-    axes.hist(np.clip(known, low, high), bins=60, color=GREY)
+    high = high if high > low else low + 1
+    edges = bin_edges(known, low, high, 60)
+    axes.hist(np.clip(known, edges[0], edges[-1]), bins=edges, color=GREY)
     codes = result.section
     own = limit.per_section and codes is not None
     for part in [codes == code for code in np.unique(codes)] if own else [slice(None)]:

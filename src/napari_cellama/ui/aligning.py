@@ -90,7 +90,7 @@ class Aligning:
         image = self._imaging.image_of(tissue, attached)
         fresh = image is not None and not len(attached.pixels) and attached.how != "none"
         if fresh and share_inside(image, cells_of(tissue, attached)) < FITS:
-            to_pixels = put_beside(image, placement, attached.section)
+            to_pixels = self.put_beside(tissue, image, placement, attached.section, attached)
             step = f"Put {attached.name} beside the cells"
             self._imaging.replace(tissue, step, attached, to_pixels=to_pixels, how="none")
         self._session.take_tool("landmark")
@@ -148,17 +148,29 @@ class Aligning:
         moved = {} if fit is None else {"to_pixels": fit.to_pixels, "how": "landmarks"}
         self._imaging.replace(tissue, step, attached, positions=positions, pixels=pixels, **moved)
 
+    def put_beside(
+        self,
+        tissue: Tissue,
+        image: SectionImage,
+        placement: Placement,
+        section: str,
+        itself: Attached | None = None,
+    ) -> np.ndarray:
+        """Return the transform by which an image is seen beside all cells and other images."""
+        here = np.array(placement.offset_of(section))[::-1]
+        xy = placement.points[:, :-3:-1] - here
+        taken = []
+        for other, one in self._imaging.laid_out(tissue, but=itself):
+            moved = np.array(placement.offset_of(other))[::-1] - here
+            low, high = one.box()
+            taken.append((low + moved, high + moved))
+        return beside(image.shape, xy.min(axis=0), xy.max(axis=0), taken).to_pixels
+
     def _align(
         self, tissue: Tissue, step: str, attached: Attached, to_pixels: np.ndarray, how: str
     ) -> None:
         if how != attached.how or not np.allclose(to_pixels, attached.to_pixels, rtol=1e-9):
             self._imaging.replace(tissue, step, attached, to_pixels=to_pixels, how=how)
-
-
-def put_beside(image: SectionImage, placement: Placement, section: str) -> np.ndarray:
-    """Return the transform by which an image is seen beside all cells, of whatever section."""
-    xy = placement.points[:, :-3:-1] - np.array(placement.offset_of(section))[::-1]
-    return beside(image.shape, xy.min(axis=0), xy.max(axis=0)).to_pixels
 
 
 def fit_of(attached: Attached) -> tuple[Alignment | None, str]:

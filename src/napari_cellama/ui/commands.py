@@ -19,6 +19,7 @@ from napari_cellama.core.labels import LabelSet
 from napari_cellama.core.qc_thresholds import Thresholds
 
 if TYPE_CHECKING:
+    from napari_cellama.core.qc import QCResult
     from napari_cellama.io.attached import Attached
 
 #: The oldest steps are forgotten beyond either.
@@ -43,6 +44,8 @@ class State:
         The images in files of their own, and where they lie.
     choices
         Which images are measured, and what pictures of cells show.
+    quality
+        What quality control measured. To measure is no step, but to bring it back is.
     """
 
     labels: Mapping[str, LabelSet]
@@ -52,6 +55,7 @@ class State:
     thresholds: Thresholds = field(default_factory=Thresholds)
     images: tuple[Attached, ...] = ()
     choices: ImageChoices = field(default_factory=ImageChoices)
+    quality: QCResult | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ class _Difference:
     thresholds: Thresholds | None
     images: tuple[Attached, ...] | None
     choices: ImageChoices | None
+    #: What was measured on this side and on the other, where that differs.
+    quality: tuple[QCResult | None, QCResult | None] | None
 
     @classmethod
     def between(cls, state: State, other: State) -> _Difference:
@@ -108,6 +114,7 @@ class _Difference:
             None if state.thresholds is other.thresholds else state.thresholds,
             None if state.images is other.images else state.images,
             None if state.choices is other.choices else state.choices,
+            None if state.quality is other.quality else (state.quality, other.quality),
         )
 
     def applied(self, other: State) -> State:
@@ -126,11 +133,16 @@ class _Difference:
             self.thresholds or other.thresholds,
             other.images if self.images is None else self.images,
             self.choices or other.choices,
+            self._quality_from(other.quality),
         )
+
+    def _quality_from(self, there: QCResult | None) -> QCResult | None:
+        """Return what was measured; what is newer than the step stays."""
+        return self.quality[0] if self.quality and self.quality[1] is there else there
 
     @property
     def nbytes(self) -> int:
-        """How much memory it holds."""
+        """How much memory it holds, apart from what was measured, which is the tissue's own."""
         masks = sum(mask.nbytes for mask in (self.selection, self.hidden) if mask is not None)
         return masks + sum(kept.nbytes for kept in self.labels.values() if kept is not None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,18 @@ class Desks:
             for image in images:
                 found.setdefault(image.name, image)
         return found
+
+    def laid_out(
+        self, tissue: Tissue, but: Attached | None = None
+    ) -> Iterator[tuple[str, SectionImage]]:
+        """Yield the images that have a place, and their sections; all but one."""
+        for library, images in images_of(tissue.snapshot).items():
+            for image in images:
+                yield library, image
+        for attached in tissue.images:
+            image = None if attached is but else self.image_of(tissue, attached)
+            if image is not None:
+                yield attached.section, image
 
     def aligned(self, tissue: Tissue) -> list[str]:
         """Return the names of the images that can be measured and that pictures are cut from."""

@@ -19,7 +19,7 @@ from napari_cellama.core.spatial_images import FITS, share_inside
 from napari_cellama.errors import UserError, unknown_name
 from napari_cellama.io.attached import Attached, by_file, open_attached
 from napari_cellama.io.images import open_images, states_size
-from napari_cellama.ui.aligning import Aligning, put_beside
+from napari_cellama.ui.aligning import Aligning
 from napari_cellama.ui.image_desk import BEST, Desks, Opened, cells_of
 from napari_cellama.ui.images import channels_at_first, limits_of
 from napari_cellama.ui.placement import Placement, place
@@ -131,9 +131,8 @@ class Imaging(Desks):
         if known:
             attached = replace(attached, to_pixels=to_pixels, how="file")
         else:
-            attached = replace(
-                attached, to_pixels=put_beside(image, placement, section), how="none"
-            )
+            to_pixels = self.aligning.put_beside(tissue, image, placement, section)
+            attached = replace(attached, to_pixels=to_pixels, how="none")
         desk.opened[attached.key] = opened
         desk.problems.pop(attached.key, None)
         desk.chosen, desk.pixel = name, None

@@ -83,11 +83,7 @@ class Recovery:
             self._session.message.emit("error", "The work that was kept cannot be read.", "")
         else:
             measured = files.read_measured(files.measured_path(path), tissue.snapshot.obs_names)
-            if measured is not None:
-                tissue.quality = measured
-                tissue.saved = False
-                self._session.quality_changed.emit(tissue)
-            self._take(tissue, work)
+            self._take(tissue, work, measured)
             self._write(tissue, and_remove=path)
         self.offered.emit()
 
@@ -97,7 +93,7 @@ class Recovery:
         files.remove_work(self._offers.pop(tissue.id))
         self.offered.emit()
 
-    def _take(self, tissue: Tissue, work: Work) -> None:
+    def _take(self, tissue: Tissue, work: Work, measured: QCResult | None) -> None:
         state = tissue.state
         labels = {**state.labels, **work.labels}
         known = work.clusters in labels or work.clusters in tissue.snapshot.obs
@@ -110,6 +106,7 @@ class Recovery:
             thresholds=work.thresholds or state.thresholds,
             images=state.images if work.images is None else work.images,
             choices=work.choices or state.choices,
+            quality=state.quality if measured is None else measured,
         )
         self._session.change(tissue, "Restore unsaved work", after)
 
@@ -154,7 +151,9 @@ class Recovery:
         known = measured is self._measured.get(tissue.id)
 
         def events(token: CancelToken) -> Iterator[Any]:
-            if not known:
+            if not known and measured is None:
+                beside.unlink(missing_ok=True)
+            elif not known:
                 files.write_measured(beside, measured)
             if work.is_empty and not beside.exists():
                 path.unlink(missing_ok=True)

@@ -187,7 +187,7 @@ class Tissue:
         """Everything that can be undone, as it is now."""
         masks = self.selection, self.hidden
         seen = self.thresholds, self.images, self.choices
-        return State(dict(self.labels), self.clusters, *masks, *seen)
+        return State(dict(self.labels), self.clusters, *masks, *seen, self.quality)
 
     def restore(self, state: State) -> None:
         """Be as in that state."""
@@ -195,6 +195,7 @@ class Tissue:
         self.clusters = state.clusters
         self.selection, self.hidden = state.selection, state.hidden
         self.thresholds, self.choices = state.thresholds, state.choices
+        self.quality = state.quality
         if state.images is not self.images:
             self.images = state.images
             self._keep_images()

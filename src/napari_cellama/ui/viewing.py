@@ -187,9 +187,13 @@ class Viewing:
         if shown:
             self._recolor(tissue)
             self.clusters_changed.emit(tissue)
-        judged = before.thresholds is not after.thresholds or FLAG in changed
+        measured = before.quality is not after.quality
+        judged = measured or before.thresholds is not after.thresholds or FLAG in changed
+        lost = after.quality is None and bool(tissue.coloring and tissue.coloring.is_quality)
+        if lost:
+            self._recolor(tissue)
         coloring = tissue.coloring
-        if shown or (coloring and (coloring.name in changed or (judged and coloring.is_quality))):
+        if shown or lost or (coloring and (coloring.name in changed or (judged and coloring.is_quality))):
             self.coloring_changed.emit(tissue)
         if judged:
             tissue.saved = False
@@ -206,7 +210,7 @@ class Viewing:
         """Colour a tissue by its clusters; where there are none, by nothing that is gone."""
         if tissue.clusters is not None:
             tissue.coloring = Coloring("labels", tissue.clusters)
-        elif tissue.coloring is not None and tissue.coloring.kind == "labels":
+        elif tissue.coloring is not None and tissue.coloring.kind in ("labels", "quality"):
             tissue.coloring = None
 
     # ---- label sets

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Signal
 
 from napari_cellama.core.events import CancelToken
@@ -90,7 +91,8 @@ class Enrichment(QObject):
         self._session.jobs.start(SLOT, title, events, on_event)
 
     def _take(self, labels: LabelSet, top: list[list[Named]], why: str) -> None:
-        if labels.codes is self._codes:
+        # The dock may be gone by the time that its neighbours are counted.
+        if isalive(self) and labels.codes is self._codes:
             self._top, self._why = top, why
             self.changed.emit()
 

@@ -10,6 +10,7 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QWidget
 
+from napari_cellama.core.bins import bin_edges
 from napari_cellama.ui.widgets.legend import number
 from napari_cellama.ui.widgets.plot_menu import HINT, PlotMenu
 
@@ -62,7 +63,8 @@ class Histogram(QWidget):
         self._log, self._label = log, label
         self._text, self._strong, self._bad = (QColor(name) for name in ("gray", "gray", "red"))
         self._bins = self._all = self._failing = np.zeros(0, np.int64)
-        self._low, self._high = 0.0, 1.0
+        self._ends_at = np.linspace(0.0, 1.0, _BINS + 1)  # of the bins, on the axis
+        self._low, self._high, self._least = 0.0, 1.0, -np.inf
         self.lines: tuple[Line, ...] = ()
         self._held: tuple[Side, int] | None = None
         self._chosen: Side = "low"
@@ -98,22 +100,26 @@ class Histogram(QWidget):
         limits = self._scaled(np.array([line.value for line in lines], float))
         near = limits[(limits > low - room) & (limits < high + room)]
         pad = 0.03 * (high - low)
-        self._low = float(min([low, *near])) - pad
-        if len(known) and known.min() >= 0:  # counts and shares are never less
-            self._low = max(self._low, 0.0)
-        self._high = float(max([high, *near])) + pad
-        place = (scaled - self._low) / (self._high - self._low) * _BINS
-        bins = np.clip(np.nan_to_num(place), 0, _BINS - 1).astype(np.int64)
-        self._bins = np.where(np.isfinite(scaled), bins, _BINS)  # the last is not drawn
-        self._all = np.bincount(self._bins, minlength=_BINS + 1)[:_BINS]
-        self._failing = np.zeros(_BINS, np.int64)
+        first, last = float(min([low, *near])) - pad, float(max([high, *near])) + pad
+        # Counts and shares are never less than 0.
+        self._least = 0.0 if len(known) and known.min() >= 0 else -np.inf
+        ends = self._value(np.array([max(first, self._least), last]))
+        edges = bin_edges(values, float(ends[0]), float(ends[1]), _BINS, log=self._log)
+        self._ends_at = self._scaled(edges)
+        self._low, self._high = float(self._ends_at[0]), float(self._ends_at[-1])
+        n = len(edges) - 1
+        bins = np.clip(np.searchsorted(self._ends_at, scaled, "right") - 1, 0, n - 1)
+        self._bins = np.where(np.isfinite(scaled), bins, n)  # the last is not drawn
+        self._all = np.bincount(self._bins, minlength=n + 1)[:n]
+        self._failing = np.zeros(n, np.int64)
         self.lines = lines
         self.update()
 
     def show_failing(self, failing: np.ndarray, lines: tuple[Line, ...]) -> None:
         """Draw which of the values, (n,) bool, fail, and where the limits are now."""
-        counted = np.bincount(self._bins[failing], minlength=_BINS + 1)
-        self._failing, self.lines = counted[:_BINS], lines
+        n = len(self._all)
+        self._failing = np.bincount(self._bins[failing], minlength=n + 1)[:n]
+        self.lines = lines
         self.update()
 
     def table(self) -> pd.DataFrame:
@@ -132,8 +138,7 @@ class Histogram(QWidget):
 
     @property
     def _edges(self) -> np.ndarray:
-        edges = np.linspace(self._low, self._high, _BINS + 1)
-        return np.maximum(np.expm1(edges), 0) if self._log else edges
+        return np.maximum(self._value(self._ends_at), self._least)
 
     # ---- places
 
@@ -151,8 +156,8 @@ class Histogram(QWidget):
         if (side == "low" and x <= left + _END) or (side == "high" and x >= right - _END):
             return None
         share = (min(max(x, left), right) - left) / (right - left)
-        value = self._low + share * (self._high - self._low)
-        return max(0.0, float(np.expm1(value))) if self._log else float(value)
+        value = self._value(np.array(self._low + share * (self._high - self._low)))
+        return float(max(value, self._least))
 
     @property
     def _ends(self) -> tuple[float, float]:
@@ -160,6 +165,10 @@ class Histogram(QWidget):
 
     def _scaled(self, values: np.ndarray) -> np.ndarray:
         return np.log1p(np.maximum(values, 0)) if self._log else values
+
+    def _value(self, scaled: np.ndarray) -> np.ndarray:
+        """Return the values at places on the axis."""
+        return np.expm1(scaled) if self._log else scaled
 
     def _near(self, x: float) -> Line | None:
         """Return the limit at a place, the side's own half first where two lie together."""
@@ -240,8 +249,7 @@ class Histogram(QWidget):
         painter.setFont(font)
         painter.setPen(self._faint(165))
         row = QRectF(left, bottom + 1, right - left, _BOTTOM - 1)
-        ends = np.expm1([self._low, self._high]) if self._log else (self._low, self._high)
-        low, high = (max(0.0, end) if self._log else end for end in map(float, ends))
+        low, high = self._edges[[0, -1]].tolist()
         painter.drawText(row, Qt.AlignmentFlag.AlignLeft, number(low))
         painter.drawText(row, Qt.AlignmentFlag.AlignRight, number(high))
         for line in self.lines:
@@ -252,14 +260,16 @@ class Histogram(QWidget):
         self, painter: QPainter, counts: np.ndarray, color: QColor, bottom: float
     ) -> None:
         """Draw bars whose height is the root of the number, so that few cells are seen too."""
-        most = np.sqrt(max(1, self._all.max(initial=0)))
+        # By their area, as bins of values in steps are not of one width on a logarithmic axis.
+        width = np.diff(self._ends_at)
+        most = np.sqrt(max(1e-12, (self._all / width).max(initial=0)))
         left, right = self._ends
-        width = (right - left) / _BINS
+        at = left + (self._ends_at - self._low) / (self._high - self._low) * (right - left)
         for i in np.flatnonzero(counts):
-            height = max(1.0, float(np.sqrt(counts[i]) / most) * (bottom - _TOP))
-            painter.fillRect(
-                QRectF(left + i * width, bottom - height, max(1.0, width - 0.6), height), color
-            )
+            height = np.sqrt(counts[i] / width[i]) / most * (bottom - _TOP)
+            height = max(1.0, float(height))
+            room = QRectF(at[i], bottom - height, max(1.0, at[i + 1] - at[i] - 0.6), height)
+            painter.fillRect(room, color)
 
     def _draw_line(self, painter: QPainter, line: Line, bottom: float) -> None:
         x, there = self.x_of(line.value, line.side), np.isfinite(line.value)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from qtpy.QtCore import QLocale, QSignalBlocker, Qt, Signal
 from qtpy.QtGui import QDoubleValidator
-from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 from superqt import QElidingLabel
 
 from napari_cellama.core.qc_thresholds import BY_NAME, Limit, failing
@@ -17,11 +17,20 @@ from napari_cellama.ui.widgets.histogram import Histogram, Line, Side
 if TYPE_CHECKING:
     from napari_cellama.core.qc import QCResult
 
-_UNITS = {"Value": "absolute", "MAD": "mad"}
+#: A limit's unit, and whether each section has its own, as users read it.
+_UNITS: dict[str, tuple[Literal["absolute", "mad"], bool]] = {
+    "Value": ("absolute", False),
+    "MAD": ("mad", False),
+    "MAD by section": ("mad", True),
+}
 _UNIT_TIP = (
     "Limits as values of the metric, or as so many median absolute deviations (scaled to standard "
-    "deviations) below and above the median."
+    "deviations) below and above the median; by section, each counts from its own median."
 )
+#: Stands, among sections' codes, for all cells together; -1 are those of no section.
+_ALL = -2
+#: Pixels that a limit's field takes at least and at most.
+_FIELD = (44, 76)
 
 
 class MetricRow(QWidget):
@@ -47,21 +56,18 @@ class MetricRow(QWidget):
         self.histogram = Histogram(self.metric.label, self.metric.log, self)
         self.low, self.high = self._edit("low"), self._edit("high")
         self.unit = QComboBox(self)
-        self.unit.addItems(list(_UNITS))
+        self.unit.addItems(list(_UNITS)[:2])
         self.unit.setToolTip(_UNIT_TIP)
         self.unit.setAccessibleName(f"{self.metric.label}: unit of its limits")
-        self.own = QCheckBox("Each section", self)
-        self.own.setToolTip("Count deviations within each section, from the section's own median.")
         self._lay_out()
         self.histogram.moved.connect(self._on_moved)
         self.histogram.released.connect(lambda: self.settled.emit(metric))
         self.unit.currentTextChanged.connect(self._on_unit)
-        self.own.toggled.connect(self._on_own)
 
     @property
     def stops(self) -> list[QWidget]:
         """The controls in the order of the tab key."""
-        return [self.histogram, self.low, self.high, self.unit, self.own]
+        return [self.histogram, self.low, self.unit, self.high]
 
     def _edit(self, side: Side) -> QLineEdit:
         edit = QLineEdit(self)
@@ -69,7 +75,8 @@ class MetricRow(QWidget):
         validator.setLocale(QLocale.c())
         edit.setValidator(validator)
         edit.setPlaceholderText("no limit")
-        edit.setFixedWidth(76)
+        edit.setMinimumWidth(_FIELD[0])
+        edit.setMaximumWidth(_FIELD[1])
         edit.setAccessibleName(f"{self.metric.label}: {side} limit")
         edit.setToolTip(f"The {side} limit; leave it empty for none.")
         edit.editingFinished.connect(lambda: self._on_typed(side))
@@ -83,12 +90,12 @@ class MetricRow(QWidget):
         head.addWidget(self.count, 2)
         for row in (head, foot):
             row.setSpacing(6)
-        foot.addWidget(self.low)
-        foot.addStretch(1)
+        # In a narrow dock the fields give way, so that nothing is cut off.
+        foot.addWidget(self.low, 1)
+        foot.addStretch(0)
         foot.addWidget(self.unit)
-        foot.addWidget(self.own)
-        foot.addStretch(1)
-        foot.addWidget(self.high)
+        foot.addStretch(0)
+        foot.addWidget(self.high, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 2, 0, 6)
         layout.setSpacing(2)
@@ -115,19 +122,28 @@ class MetricRow(QWidget):
         self.histogram.show_failing(fails[self._seen], self._lines())
         number = int(fails[self._seen].sum())
         self.count.setText(f"{fmt.count(number)} fail" if number else "none fails")
-        several = self._section is not None and len(result.sections) > 1
-        for widget in (self.unit, self.own):
-            widget.blockSignals(True)
-        self.unit.setCurrentText("MAD" if limit.unit == "mad" else "Value")
-        self.own.setChecked(limit.per_section)
-        for widget in (self.unit, self.own):
-            widget.blockSignals(False)
-        self.own.setVisible(several and limit.unit == "mad")
+        self._show_unit()
         for edit, value in ((self.low, limit.low), (self.high, limit.high)):
             if not edit.hasFocus() or not edit.isModified():
                 with QSignalBlocker(edit):
                     edit.setText("" if value is None else f"{value:.4g}")
                 edit.setModified(False)
+
+    @property
+    def _several(self) -> bool:
+        """Whether there are sections that could have limits of their own."""
+        return self._section is not None and len(self._shown[0].sections) > 1
+
+    def _show_unit(self) -> None:
+        """Show what the limit is counted in; by section only where there are several."""
+        offered = list(_UNITS) if self._several else list(_UNITS)[:2]
+        own = self._limit.per_section and self._several
+        wanted = (self._limit.unit, own and self._limit.unit == "mad")
+        with QSignalBlocker(self.unit):
+            if self.unit.count() != len(offered):
+                self.unit.clear()
+                self.unit.addItems(offered)
+            self.unit.setCurrentText(next(text for text, it in _UNITS.items() if it == wanted))
 
     def _lines(self) -> tuple[Line, ...]:
         """Return the limits to draw: each shown section's own where the limit says so."""
@@ -138,13 +154,13 @@ class MetricRow(QWidget):
         return tuple(lines)
 
     def _parts(self) -> list[int]:
-        """Return the sections whose limits are shown; -1 stands for all cells together."""
+        """Return the sections whose limits are shown."""
         if self._limit.per_section and self._limit.unit == "mad" and self._section is not None:
             return [int(code) for code in np.unique(self._section[self._seen])]
-        return [-1]
+        return [_ALL]
 
     def _of(self, part: int) -> np.ndarray:
-        return self._values if part < 0 else self._values[self._section == part]
+        return self._values if part == _ALL else self._values[self._section == part]
 
     # ---- what the user does
 
@@ -166,7 +182,8 @@ class MetricRow(QWidget):
         self.chosen.emit(limit)
 
     def _on_unit(self, text: str) -> None:
-        self.chosen.emit(self._limit.in_unit(_UNITS[text], self._of(self._parts()[0])))
-
-    def _on_own(self, on: bool) -> None:
-        self.chosen.emit(self._limit.model_copy(update={"per_section": on}))
+        unit, own = _UNITS[text]
+        limit = self._limit.in_unit(unit, self._of(self._parts()[0]))
+        if unit == "mad" and self._several:
+            limit = limit.model_copy(update={"per_section": own})
+        self.chosen.emit(limit)
