@@ -288,5 +288,5 @@ def test_every_key_does_its_action_on_the_tissue(viewer, session, qtbot):
     said = []
     session.message.connect(lambda *message: said.append(message[1]))
     press("D")
-    assert said == [session.why_no_subclusters()]
+    assert said == [session.dividing.why_not()]
     assert len(pressed) == sum(bool(action.key) for action in ACTIONS), "a key is not tried here"

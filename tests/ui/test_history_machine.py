@@ -182,7 +182,8 @@ class Hands(RuleBasedStateMachine):
         codes = np.random.default_rng(one).integers(0, 1 + other % 4, int(cells.sum()))
         codes = np.unique(codes, return_inverse=True)[1]
         divided = Divided(cells, codes, np.ones(len(codes), np.float32), {"n_cells": len(codes)})
-        self.do(lambda: self.session.take_parts(self.tissue, self.session.clusters.key, divided))
+        key = self.session.clusters.key
+        self.do(lambda: self.session.dividing.take(self.tissue, key, divided))
 
     # ---- label sets and views
 

@@ -1,13 +1,14 @@
-"""A view whose sentences are embedded in part: what is known, and the rest foretold from it."""
+"""Views whose sentences are embedded in part: what is known, and the rest foretold from it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from napari_cellama.core.events import CancelToken
-from napari_cellama.core.fidelity import explained
+from napari_cellama.core.fidelity import HeldOut, explained
 from napari_cellama.core.landmarks import Landmarks
 from napari_cellama.core.result import View
 from napari_cellama.core.surrogate import Features, Surrogate
@@ -133,3 +134,68 @@ class Foretold:
         """Return (d, d) float32: the covariance of what predictions lack."""
         lack = (self._vectors - self._surrogate.held_out)[self._drawn]
         return lack.T @ lack / np.float32(len(lack))
+
+
+class Mosaics:
+    """All views of a run.
+
+    Attributes
+    ----------
+    each
+        One a view, in the views' order.
+    large
+        Those that have so many sentences that some may be predicted.
+    """
+
+    def __init__(self, views: tuple[View, ...]) -> None:
+        self.each = [Mosaic(view) for view in views]
+        self.large = [mosaic for mosaic in self.each if not mosaic.is_small]
+        self._foretold = [Foretold(mosaic) for mosaic in self.large]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every sentence is embedded."""
+        return all(mosaic.known.all() for mosaic in self.each)
+
+    @property
+    def n_known(self) -> int:
+        """How many sentences are embedded."""
+        return sum(int(mosaic.known.sum()) for mosaic in self.each)
+
+    @property
+    def words(self) -> list[list[str]]:
+        """The words that each large view is made of, which surrogates need embedded."""
+        return [foretold.words for foretold in self._foretold]
+
+    def learn_words(self, vectors: Sequence[np.ndarray]) -> None:
+        """Take in the embeddings of each large view's words."""
+        for foretold, some in zip(self._foretold, vectors, strict=True):
+            foretold.learn_words(some)
+
+    def fit(self, landmarks: Landmarks, n: int) -> None:
+        """Fit surrogates to the first ``n`` landmarks."""
+        for foretold in self._foretold:
+            foretold.fit(landmarks, n)
+
+    def views(self, cancel: CancelToken) -> tuple[View, ...]:
+        """Return the views with what is embedded, and foretold where that is lacking."""
+        foretold = iter(self._foretold)
+        return tuple(
+            replace(mosaic.view, vectors=mosaic.vectors(np.arange(len(mosaic.known))))
+            if mosaic.is_small
+            else next(foretold).view(cancel)
+            for mosaic in self.each
+        )
+
+    def held_out(self, landmarks: Landmarks, n: int) -> HeldOut:
+        """Return what the first ``n`` landmarks tell of how true the predictions are."""
+        cells = landmarks.cells[:n][landmarks.drawn[:n]]
+        foretold = iter(self._foretold)
+        exact = tuple(mosaic.sample(cells) for mosaic in self.each)
+        predicted = tuple(
+            view if mosaic.is_small else next(foretold).left_out(cells)
+            for mosaic, view in zip(self.each, exact, strict=True)
+        )
+        measured = min(foretold.measured() for foretold in self._foretold)
+        n_predicted = sum(len(mosaic.known) for mosaic in self.each) - self.n_known
+        return HeldOut(cells, exact, predicted, *measured, self.n_known, n_predicted)

@@ -17,9 +17,9 @@ import numpy as np
 
 from napari_cellama.core.encoder import Encoder
 from napari_cellama.core.events import CancelToken, Partial, Progress
-from napari_cellama.core.fidelity import Fidelity, HeldOut
+from napari_cellama.core.fidelity import Fidelity
 from napari_cellama.core.landmarks import choose_landmarks
-from napari_cellama.core.mosaic import SMALL, Foretold, Mosaic
+from napari_cellama.core.mosaic import SMALL, Mosaic, Mosaics
 from napari_cellama.core.pictures import Pictures
 from napari_cellama.core.result import NicheResult, View
 from napari_cellama.core.tissue import Tissue
@@ -131,15 +131,13 @@ class Refinement:
     ) -> None:
         self._recipe, self._tissue = recipe, tissue
         self._source, self._pictures = source, pictures
-        self._mosaics = [Mosaic(view) for view in views]
-        self._large = [mosaic for mosaic in self._mosaics if not mosaic.is_small]
+        self._mosaics = Mosaics(views)
         kept = np.all([view.index >= 0 for view in views], axis=0)
         kinds = np.int64(tissue.types.codes) + 1 + tissue.neighbors.section * 1_000_000
         strata = np.where(kept, kinds, -1)
-        large = [mosaic.view for mosaic in self._large]
+        large = [mosaic.view for mosaic in self._mosaics.large]
         most = recipe.n_landmarks
         self._choose = lambda: choose_landmarks(large, strata, most, recipe.seed)
-        self._foretold = [Foretold(mosaic) for mosaic in self._large]
         self._per_second: float | None = None
         self._found: list[list[tuple[np.ndarray, np.ndarray]]] = []
         self.mode, self._choice = recipe.mode, {}
@@ -160,10 +158,9 @@ class Refinement:
         while n < len(self._landmarks.cells):
             n = min(self._growth * n or FIRST, len(self._landmarks.cells))
             yield from self._fetch_landmarks(n)
-            if self._complete:
+            if self._mosaics.is_complete:
                 break
-            for foretold in self._foretold:
-                foretold.fit(self._landmarks, n)
+            self._mosaics.fit(self._landmarks, n)
             picture = None  # the views of one picture are enough at a time
             picture = self._picture(n)
             fidelity = picture.fidelity
@@ -173,7 +170,7 @@ class Refinement:
             if self.mode == "fast" and fidelity.r2 - r2 < _GAIN:
                 break
             r2 = fidelity.r2
-        if self.mode == "fast" and not self._complete:
+        if self.mode == "fast" and not self._mosaics.is_complete:
             return Refined(picture.views, picture, self._choice)
         yield from self._fetch_rest(n)
         return Refined(self._views(), choice=self._choice)
@@ -182,32 +179,30 @@ class Refinement:
     def _growth(self) -> int:
         return _EXACT_GROWTH if self.mode == "exact" else _FAST_GROWTH
 
-    @property
-    def _complete(self) -> bool:
-        return all(mosaic.known.all() for mosaic in self._mosaics)
-
     # ---- fetching
 
     def _expect(self) -> None:
         """Say how many sentences there will be, as far as that is known."""
-        sizes = [len(mosaic.known) for mosaic in self._mosaics]
+        sizes = [len(mosaic.known) for mosaic in self._mosaics.each]
         if self.mode != "exact":
             most = self._recipe.n_landmarks
             sizes = [size if size <= SMALL else min(size, most) for size in sizes]
-        self._source.total = sum(sizes) + sum(len(told.words) for told in self._foretold)
+        self._source.total = sum(sizes) + sum(map(len, self._mosaics.words))
 
     def _fetch_small(self) -> Generator[Progress, None, None]:
         """Embed the views of few sentences, and the words that the others are made of."""
-        small = [(mosaic, mosaic.wanted()) for mosaic in self._mosaics if mosaic.is_small]
+        small = [(mosaic, mosaic.wanted()) for mosaic in self._mosaics.each if mosaic.is_small]
         yield from self._fetch(small)
-        for foretold in self._foretold:
-            foretold.learn_words((yield from self._source.fetch(foretold.words)))
+        meanings = []
+        for words in self._mosaics.words:
+            meanings.append((yield from self._source.fetch(words)))
+        self._mosaics.learn_words(meanings)
 
     def _fetch_landmarks(self, n: int) -> Generator[Progress, None, None]:
         source, start = self._source, time.perf_counter()
         before = source.done - source.cached
         cells = self._landmarks.cells[:n]
-        yield from self._fetch([(mosaic, mosaic.wanted(cells)) for mosaic in self._large])
+        yield from self._fetch([(mosaic, mosaic.wanted(cells)) for mosaic in self._mosaics.large])
         embedded = source.done - source.cached - before
         if embedded >= _TIMED:
             self._per_second = embedded / (time.perf_counter() - start)
@@ -217,7 +212,7 @@ class Refinement:
         source, missing = self._source, 0
         info = source.encoder.load(source.cancel)
         self._found = []
-        for mosaic in self._mosaics:
+        for mosaic in self._mosaics.each:
             parts = list(source.cache.find(info, mosaic.view.sentences, source.cancel))
             self._found.append(parts)
             missing += len(mosaic.known) - sum(len(rows) for rows, _ in parts)
@@ -227,7 +222,7 @@ class Refinement:
         """Take in what the cache has, which fast mode must not, or it would change the result."""
         self.mode = "exact"
         self._expect()
-        for mosaic, parts in zip(self._mosaics, self._found, strict=True):
+        for mosaic, parts in zip(self._mosaics.each, self._found, strict=True):
             for rows, vectors in parts:
                 if mosaic.known[rows].any():  # landmarks
                     new = ~mosaic.known[rows]
@@ -240,18 +235,17 @@ class Refinement:
         """Embed what is left, in portions that grow, with a picture after each but the last."""
         source, rng = self._source, np.random.default_rng(self._recipe.seed)
         yield Progress("Embedding", source.done, source.total, "sentences", cached=source.cached)
-        left = [(mosaic, rng.permutation(mosaic.wanted())) for mosaic in self._mosaics]
+        left = [(mosaic, rng.permutation(mosaic.wanted())) for mosaic in self._mosaics.each]
         while any(len(rows) for _, rows in left):
-            known = sum(int(mosaic.known.sum()) for mosaic in self._mosaics)
             n_left = sum(len(rows) for _, rows in left)
-            portion = (_EXACT_GROWTH - 1) * known
+            portion = (_EXACT_GROWTH - 1) * self._mosaics.n_known
             # A picture of nearly everything would only put off the end.
             share = 1.0 if n_left < 2 * portion or not n else portion / n_left
             ends = [int(np.ceil(share * len(rows))) for _, rows in left]
             parts = [(mosaic, rows[:end]) for (mosaic, rows), end in zip(left, ends, strict=True)]
             yield from self._fetch(parts)
             left = [(mosaic, rows[end:]) for (mosaic, rows), end in zip(left, ends, strict=True)]
-            if not self._complete:
+            if not self._mosaics.is_complete:
                 yield Partial(self._picture(n))
 
     def _fetch(self, parts: list[tuple[Mosaic, np.ndarray]]) -> Generator[Progress, None, None]:
@@ -271,7 +265,7 @@ class Refinement:
         source = self._source
         texts = [
             mosaic.view.sentences[row]
-            for mosaic, parts in zip(self._mosaics, self._found, strict=True)
+            for mosaic, parts in zip(self._mosaics.each, self._found, strict=True)
             for row in np.setdiff1d(mosaic.wanted(), _rows_of(parts)).tolist()
         ]
         missing, info = len(texts), source.encoder.load(source.cancel)
@@ -296,35 +290,13 @@ class Refinement:
     # ---- painting
 
     def _views(self) -> tuple[View, ...]:
-        """Return the views with what is embedded, and foretold where that is lacking."""
-        foretold = iter(self._foretold)
-        cancel = self._source.cancel
-        return tuple(
-            replace(mosaic.view, vectors=mosaic.vectors(np.arange(len(mosaic.known))))
-            if mosaic.is_small
-            else next(foretold).view(cancel)
-            for mosaic in self._mosaics
-        )
+        return self._mosaics.views(self._source.cancel)
 
     def _picture(self, n: int) -> NicheResult:
         """Return the picture from ``n`` landmarks, with how true it is."""
         views = self._views()
         space = self._pictures.place(views)
-        return self._pictures.paint(views, space, self._held_out(n))
-
-    def _held_out(self, n: int) -> HeldOut:
-        """Return what ``n`` landmarks tell of how true the predictions are."""
-        cells = self._landmarks.cells[:n][self._landmarks.drawn[:n]]
-        foretold = iter(self._foretold)
-        exact = tuple(mosaic.sample(cells) for mosaic in self._mosaics)
-        predicted = tuple(
-            view if mosaic.is_small else next(foretold).left_out(cells)
-            for mosaic, view in zip(self._mosaics, exact, strict=True)
-        )
-        measured = min(foretold.measured() for foretold in self._foretold)
-        known = sum(int(mosaic.known.sum()) for mosaic in self._mosaics)
-        n_predicted = sum(len(mosaic.known) for mosaic in self._mosaics) - known
-        return HeldOut(cells, exact, predicted, *measured, known, n_predicted)
+        return self._pictures.paint(views, space, self._mosaics.held_out(self._landmarks, n))
 
 
 def is_worthwhile(views: tuple[View, ...], recipe: Recipe) -> bool:

@@ -154,7 +154,7 @@ def _nothing_hidden(session: Session) -> str:
 
 
 def _no_subclusters(session: Session) -> str:
-    return session.why_no_subclusters()
+    return session.dividing.why_not()
 
 
 ACTIONS: tuple[Action, ...] = (
@@ -173,7 +173,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("leave", "Select nothing", "Put the lasso away; without one, select nothing and show "
            "all cells alike.", "Escape", _leave, _no_tissue),
     Action("subcluster", "Subcluster", "Divide the selected cells by their own surroundings.", "D",
-           lambda session: session.subcluster(session.division), _no_subclusters),
+           lambda session: session.dividing.start(), _no_subclusters),
     Action("merge", "Merge", "Make one cluster of the selected ones; the largest gives it its name "
            "and colour.", "M",
            lambda session: session.editing.merge(selected_clusters(session)), _no_pair),

@@ -20,6 +20,7 @@ from napari_cellama.core.labels import LabelSet
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import Recipe
 from napari_cellama.ui import outlines, tasks
+from napari_cellama.ui.dividing import Dividing
 from napari_cellama.ui.editing import Editing, free_key
 from napari_cellama.ui.imaging import Imaging
 from napari_cellama.ui.keeping import write_made
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from napari_cellama.core.result import NicheResult
-    from napari_cellama.core.subclusters import Divided
     from napari_cellama.ui.recovery import Recovery
 
 Level = Literal["info", "warning", "error"]
@@ -74,8 +74,7 @@ class Session(Viewing):
         self.editing = Editing(self)
         #: Keeps unsaved work on disk, where the session belongs to a window.
         self.recovery: Recovery | None = None
-        #: How cells are subclustered: number, method and seed.
-        self.division = Recipe()
+        self.dividing = Dividing(self)
         self.searching = Searching(self)
         self.layouts = Layouts(self)
         self.quality = Quality(self)
@@ -152,37 +151,6 @@ class Session(Viewing):
     def cancel(self) -> None:
         """Cancel the run; what was painted before stays."""
         self.jobs.cancel("run")
-
-    def subcluster(self, recipe: Recipe) -> Job:
-        """Start to divide the selected cells by their context; an older such job becomes stale."""
-        tissue = self.need_tissue()
-        if why := self.why_no_subclusters():
-            raise UserError(why)
-        return tasks.subcluster(self, tissue, recipe)
-
-    def why_no_subclusters(self) -> str:
-        """Return why the selection cannot be subclustered now; "" where it can."""
-        tissue = self.active
-        if tissue is None:
-            return "Open a tissue first."
-        if tissue.clusters is None:
-            return "No clusters are shown; choose some under Labels."
-        if not tissue.selection.any():
-            return "No cell is selected; click a cluster or draw a lasso first."
-        if not tissue.has_matrix:
-            return "The genes are still being read; try again in a moment."
-        if not tissue.results and "X_cellama" not in tissue.snapshot.obsm:
-            return "The cells have no embeddings yet; press Run in the Niches dock first."
-        return ""
-
-    def take_parts(self, tissue: Tissue, key: str, divided: Divided) -> None:
-        """Take a subclustering's parts, unless its tissue or label set is gone by now."""
-        if tissue not in self.tissues or key not in tissue.labels:
-            return
-        self.activate(tissue)
-        if tissue.clusters != key:
-            self.show_clusters(key)
-        self.editing.divide(divided)
 
     def take_result(self, tissue: Tissue, result: NicheResult, *, again: bool = False) -> None:
         """Take a run's result and paint it, whether or not its tissue is still the active one.

@@ -88,35 +88,6 @@ def _start_run(
     return job
 
 
-def subcluster(session: Session, tissue: Tissue, recipe: Recipe) -> Job:
-    """Divide a tissue's selected cells by their context; the clusters shown then get the parts.
-
-    What is selected and shown when the job starts is divided, whatever is clicked meanwhile.
-    """
-    from napari_cellama.core.subclusters import Divided
-
-    cells, key, snapshot = tissue.selection, tissue.clusters, tissue.snapshot
-    result = next(reversed(tissue.results.values()), None)
-
-    def events(token: CancelToken) -> Iterator[Any]:
-        from napari_cellama.core.subclusters import embedded_views, stored_graph, subclusters
-
-        views = embedded_views(snapshot) if result is None else result.views
-        graph = stored_graph(snapshot, recipe) if result is None else result.connectivities
-        return subclusters(views, graph, cells, recipe, token)
-
-    def on_event(job: Job, event: Any) -> None:
-        if isinstance(event, Divided):
-            session.take_parts(tissue, key, event)
-        elif isinstance(event, Failed):
-            session.message.emit("error", event.sentence, event.details)
-        session.job_event.emit(job, event)
-
-    job = session.jobs.start("subcluster", "Subclustering", events, on_event)
-    session.job_started.emit(job)
-    return job
-
-
 def save(session: Session, tissue: Tissue, path: str | Path, overwrite: bool) -> Job:
     """Write a tissue with everything in its slots to .h5ad or .zarr."""
     adata = tissue.assemble()

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 from napari_cellama.core.events import Progress
 from napari_cellama.recipe import AUTO
 from napari_cellama.ui.actions import BY_ID
+from napari_cellama.ui.dividing import SLOT
 from napari_cellama.ui.selection import HOWS
 from napari_cellama.ui.widgets.buttons import ActionButton, assign_menu
 from napari_cellama.ui.widgets.form import WheelGuard
@@ -139,7 +140,7 @@ class Division(QWidget):
         self.cancel_button = QPushButton("Cancel", self)
         self.cancel_button.setObjectName("secondary")
         self.cancel_button.setToolTip("Stop dividing; the clusters stay as they are.")
-        self.cancel_button.clicked.connect(lambda: session.jobs.cancel("subcluster"))
+        self.cancel_button.clicked.connect(session.dividing.cancel)
         self.number = self._spin(1, 100, "Into how many parts; auto takes the largest number that "
                                  "is found again reliably.")  # fmt: skip
         self.number.setSpecialValueText("auto")
@@ -198,7 +199,8 @@ class Division(QWidget):
 
     def _on_choice(self, *_: Any) -> None:
         number = self.number.value()
-        self._session.division = self._session.division.replace(
+        dividing = self._session.dividing
+        dividing.recipe = dividing.recipe.replace(
             n_clusters=AUTO if number == 1 else number,
             clustering=list(_METHODS)[self.method.currentIndex()],
             seed=self.seed.value(),
@@ -209,12 +211,12 @@ class Division(QWidget):
         self.button.setVisible(not on)
 
     def _on_started(self, job: Job) -> None:
-        if job.slot == "subcluster":
+        if job.slot == SLOT:
             self.progress.begin("Subclustering…")
             self._show_job(True)
 
     def _on_event(self, job: Job, event: Any) -> None:
-        if job.slot != "subcluster":
+        if job.slot != SLOT:
             return
         if isinstance(event, Progress):
             self.progress.show_progress(event)
