@@ -8,7 +8,14 @@ import pytest
 import scipy.sparse as sp
 
 from napari_cellama.core.graph import spatial_graph
-from napari_cellama.core.palette import GREY, colors_of, distinct_palette, niche_colors, oklab
+from napari_cellama.core.palette import (
+    GREY,
+    colors_of,
+    distinct_palette,
+    niche_colors,
+    oklab,
+    shades,
+)
 
 
 def _look(colors) -> np.ndarray:
@@ -28,6 +35,24 @@ def test_sixty_colors_can_be_told_apart() -> None:
     background = _look(["#000000", "#ffffff", GREY])
     assert _distances(look, background).min() > 0.06
     assert (np.abs(look[:, 0] - 0).min() > 0.4) & (np.abs(look[:, 0] - 1).min() > 0.1)
+
+
+def _contrast(colors, background: float) -> np.ndarray:
+    """Return WCAG's contrast of colours with a background of this luminance."""
+    rgb = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in colors])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    high, low = np.maximum(luminance, background), np.minimum(luminance, background)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_every_color_shows_on_a_light_and_on_a_dark_canvas() -> None:
+    """So do the shades that the parts of a cluster get, also those of its palest parts."""
+    palette = distinct_palette(60)
+    parts = [shade for color in palette for n in (2, 3, 8) for shade in shades(color, n)]
+    for colors, on_white, on_black in ((palette, 1.85, 3), (parts, 1.7, 2)):
+        assert _contrast(colors, 1.0).min() > on_white
+        assert _contrast(colors, 0.0).min() > on_black
 
 
 def test_a_short_palette_is_the_start_of_a_long_one() -> None:

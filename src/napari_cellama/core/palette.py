@@ -26,10 +26,12 @@ _FAMILIAR = (
     "#bcbd22",
     "#17becf",
 )
-#: Lightness and chroma, in OKLab, of the colours that follow: none glaring, none near grey.
-_LIGHTNESS, _CHROMA = (0.50, 0.86), (0.06, 0.17)
+#: Lightness and chroma, in OKLab, of the colours that follow: none glaring, none near grey, none
+#: that a few pixels of it would not show on a white canvas as on a black one.
+_LIGHTNESS, _CHROMA = (0.50, 0.78), (0.06, 0.17)
 #: How far shades of a colour go from their middle, in OKLab's lightness, and how much they turn.
-_SHADE_REACH, _SHADE_MIDDLE, _SHADE_TURN = 0.2, (0.5, 0.7), 0.35
+#: The darkest still shows on black, the lightest on white.
+_SHADE_REACH, _SHADE_MIDDLE, _SHADE_TURN = 0.17, (0.58, 0.62), 0.45
 #: Linear sRGB to the eye's cones, and their cube roots to OKLab.
 _TO_CONES = np.array(
     [
@@ -104,7 +106,8 @@ def shades(color: str, n: int) -> tuple[str, ...]:
     light, green_red, blue_yellow = oklab(np.array([_rgb(color)]))[0]
     # The middle is the colour itself, moved to where there is room on both sides.
     middle = np.clip(light, *_SHADE_MIDDLE)
-    places = np.linspace(-1, 1, n) if n > 1 else np.zeros(1)
+    # Few are told apart without going to the ends, which show least on black and on white.
+    places = np.linspace(-1, 1, n) * min(1, (n + 1) / 6) if n > 1 else np.zeros(1)
     angle = np.arctan2(blue_yellow, green_red) + _SHADE_TURN * places
     chroma = np.hypot(green_red, blue_yellow) * (1 - 0.25 * np.abs(places))
     lab = [middle + _SHADE_REACH * places, chroma * np.cos(angle), chroma * np.sin(angle)]
