@@ -192,8 +192,10 @@ class Viewing:
         lost = after.quality is None and bool(tissue.coloring and tissue.coloring.is_quality)
         if lost:
             self._recolor(tissue)
-        coloring = tissue.coloring
-        if shown or lost or (coloring and (coloring.name in changed or (judged and coloring.is_quality))):
+        repaint = shown or lost
+        if tissue.coloring is not None:
+            repaint |= tissue.coloring.name in changed or (judged and tissue.coloring.is_quality)
+        if repaint:
             self.coloring_changed.emit(tissue)
         if judged:
             tissue.saved = False
