@@ -193,7 +193,8 @@ class Viewing:
         if lost:
             self._recolor(tissue)
         coloring = tissue.coloring
-        if shown or lost or (coloring and (coloring.name in changed or (judged and coloring.is_quality))):
+        hued = coloring and (coloring.name in changed or (judged and coloring.is_quality))
+        if shown or lost or hued:
             self.coloring_changed.emit(tissue)
         if judged:
             tissue.saved = False
