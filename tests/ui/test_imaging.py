@@ -20,7 +20,8 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 import napari_cellama as nc
 from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.contributions import read_layers
-from napari_cellama.ui.images import IMAGE
+from napari_cellama.ui.image_tiles import slot_of, tiles_of
+from napari_cellama.ui.images import IMAGE, INSIDE
 from napari_cellama.ui.judging import judgement_of
 from napari_cellama.ui.layers import show
 from napari_cellama.ui.quality import SLOT
@@ -116,6 +117,63 @@ MICROMETRES = {
     "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm",
     "PhysicalSizeY": 0.5, "PhysicalSizeYUnit": "µm",
 }  # fmt: skip
+
+
+# ---- those of uns['spatial']
+
+
+def test_the_channels_of_an_image_inside_are_named_coloured_and_chosen(
+    open_dock, make_adata, viewer, qtbot
+):
+    adata = make_adata(100)
+    pixels = np.random.default_rng(0).integers(0, 4000, (90, 95, 5), dtype=np.uint16)
+    names = ["DAPI", "CD3", "CD8", "CD20", "CK"]
+    metadata = {"channels": names, "channel_colors": ["#0000ff", "", "#FF0000", "", "none"]}
+    images = {"images": {"hires": pixels}, "scalefactors": {}, "metadata": metadata}
+    adata.uns["spatial"] = {"s": images}
+    dock, _ = open_dock(adata)
+
+    def shown():
+        found = [layer for layer in viewer.layers if INSIDE in layer.metadata]
+        return {layer.name.removeprefix("section · hires "): layer for layer in found}
+
+    assert list(shown()) == names[:3]
+    assert [layer.blending for layer in shown().values()] == ["opaque", "additive", "additive"]
+    ends = [layer.colormap.colors[-1][:3].tolist() for layer in shown().values()]
+    assert ends[0] == [0, 0, 1]
+    assert ends[2] == [1, 0, 0]
+    assert len(set(map(tuple, ends))) == 3, "those without a colour are told apart, too"
+    actions = {action.text(): action for action in dock.images.shown.menu.actions()}
+    assert list(actions) == names
+    actions["DAPI"].trigger()
+    actions["CK"].trigger()
+    assert set(shown()) == {"CD3", "CD8", "CK"}
+    np.testing.assert_array_equal(np.asarray(shown()["CK"].data), pixels[..., 4])
+    assert [layer.name for layer in viewer.layers][-1] == "section", "cells stay on top"
+    viewer.layers.remove(shown()["CD3"])
+    actions["CD20"].trigger()
+    assert set(shown()) == {"CD8", "CK", "CD20"}, "what the user deleted stays away"
+
+
+def test_a_large_image_inside_has_coarse_levels_that_are_drawn_in_the_background(
+    open_dock, make_adata, viewer, qtbot
+):
+    adata = make_adata(100)
+    pixels = np.zeros((4400, 4200, 3), np.uint8)
+    pixels[:, 2100:] = (200, 100, 50)
+    factors = {"tissue_hires_scalef": 40.0}
+    adata.uns["spatial"] = {"s": {"images": {"hires": pixels}, "scalefactors": factors}}
+    open_dock(adata)
+    layer = next(layer for layer in viewer.layers if INSIDE in layer.metadata)
+    sides = layer.level_shapes[:, :2].tolist()
+    assert sides == [[4400, 4200], [2200, 2100], [1100, 1050], [550, 525]]
+    session = session_of(viewer)
+    qtbot.waitUntil(lambda: session.jobs.current(slot_of(layer)) is None, timeout=PATIENCE)
+    coarse = np.asarray(layer.data[-1])
+    assert coarse[300, 400].tolist() == [200, 100, 50]
+    assert not coarse[300, 100].any()
+    viewer.layers.remove(layer)
+    assert tiles_of(layer).is_settled
 
 
 # ---- adding

@@ -58,7 +58,7 @@ def viewing(image: SectionImage, channels: tuple[str, ...] | None = None) -> Vie
     picked = tuple(known[name] for name in channels or image.channels[:3] if name in known)
     sample = _sample(image, picked)
     low, high = np.quantile(sample, (0.01, 0.998), axis=0)
-    colors = [_color(image.colors[c], c, len(picked)) for c in picked]
+    colors = [_rgb(channel_color(image, c, len(picked))) for c in picked]
     return Viewing(image, picked, low, np.maximum(high, low + 1e-9), np.array(colors))
 
 
@@ -262,7 +262,11 @@ def _top(image: SectionImage) -> float:
     return 1.0 if float(_sample(image, (0, 1, 2)).max()) <= 1 else 255.0
 
 
-def _color(stated: str, channel: int, number: int) -> list[float]:
-    """Return a channel's colour; one channel alone is white."""
-    text = stated or _COLORS[0 if number == 1 else 1 + channel % (len(_COLORS) - 1)]
-    return [int(text[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+def channel_color(image: SectionImage, channel: int, shown: int) -> str:
+    """Return a channel's colour as ``#rrggbb``: the file's; else one alone is white."""
+    stated = image.colors[channel]
+    return stated or _COLORS[0 if shown == 1 else 1 + channel % (len(_COLORS) - 1)]
+
+
+def _rgb(color: str) -> list[float]:
+    return [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]

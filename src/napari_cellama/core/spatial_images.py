@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,9 @@ def images_of(adata: AnnData) -> dict[str, list[SectionImage]]:
 
     ``coordinate * tissue_{name}_scalef = pixel``, where pixel k reaches from k to k + 1; an image
     without a scale factor is taken to have the coordinates' own pixels. Entries that are no
-    pictures (a file's name, as some Space Ranger readers leave) are passed over.
+    pictures (a file's name, as some Space Ranger readers leave) are passed over. Channels are
+    called and coloured as ``metadata['channels']`` and ``metadata['channel_colors']`` of the
+    library say, where there are as many.
     """
     libraries = adata.uns.get("spatial")
     found: dict[str, list[SectionImage]] = {}
@@ -39,7 +42,7 @@ def images_of(adata: AnnData) -> dict[str, list[SectionImage]]:
         for name, pixels in stored.items() if isinstance(stored, Mapping) else ():
             image = _section_image(str(name), pixels, _factor(factors, name))
             if image is not None:
-                images.append(image)
+                images.append(_named_channels(image, entry.get("metadata")))
         images = sorted(images, key=lambda image: image.pixel_size)
         found[str(library)] = _with_disagreements(images)
     return found
@@ -128,6 +131,23 @@ def misfit(image: SectionImage, xy: np.ndarray) -> str:
         f"Only {share:.0%} of the cells lie on the image {image.name!r}: {numbers}; its scale "
         "factor or aspect may be another's."
     )
+
+
+def _named_channels(image: SectionImage, metadata: Any) -> SectionImage:
+    """Return an image whose channels are called and coloured as its library says."""
+    if image.rgb or not isinstance(metadata, Mapping):
+        return image
+    told = {
+        "channels": tuple(str(name) for name in np.ravel(metadata.get("channels", ()))),
+        "colors": tuple(
+            color.lower() if re.fullmatch("#[0-9a-fA-F]{6}", color) else ""
+            for color in map(str, np.ravel(metadata.get("channel_colors", ())))
+        ),
+    }
+    known = {key: found for key, found in told.items() if len(found) == image.n_channels}
+    if len(set(known.get("channels", ()))) < len(known.get("channels", ())):
+        del known["channels"]  # two of one name could not be told apart
+    return replace(image, **known)
 
 
 def _factor(factors: Any, name: Any) -> float:

@@ -11,6 +11,7 @@ from napari.utils.notifications import show_warning
 
 from napari_cellama.ui.image_tiles import draw_overview, slot_of, tiles_of
 from napari_cellama.ui.images import IMAGE, image_layers, world_of
+from napari_cellama.ui.inside_layers import InsideLayers
 from napari_cellama.ui.layers import napari_unit
 from napari_cellama.ui.panel import insert_unselected
 
@@ -46,6 +47,7 @@ class ImageLayers:
         self._viewer = weakref.ref(viewer)
         #: The layers that were added; one that the user has deleted does not come again.
         self._made: set[tuple[Any, ...]] = set()
+        self._inside = InsideLayers(session)
         self.pins = Pins()
         viewer.scene.overlays["cellama_pins"] = self.pins
         for signal in (session.images_changed, session.active_changed, session.tool_changed):
@@ -53,7 +55,10 @@ class ImageLayers:
         session.imaging.placed.connect(self._on_placed)
         session.imaging.warned.connect(show_warning)
         session.tissues_changed.connect(self._forget_closed)
+        viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removed.connect(self._on_removed)
+        for layer in list(viewer.layers):
+            self._take_in(layer)
         layers.images = self
 
     def _on_changed(self, tissue: Tissue | None = None) -> None:
@@ -77,6 +82,8 @@ class ImageLayers:
         if points is None:
             return
         viewer, placement = self._viewer(), self._layers.placement_of(tissue)
+        for layers, others in self._inside.changes(tissue, viewer, placement):
+            self._add(tissue, layers, first=not others, others=others)
         here, wanted = self.layers_of(tissue), set()
         for attached in tissue.images:
             wanted |= self._sync_one(tissue, attached, placement, here)
@@ -129,12 +136,15 @@ class ImageLayers:
             )
         return tags
 
-    def _add(self, tissue: Tissue, layers: Any, first: bool) -> None:
+    def _add(
+        self, tissue: Tissue, layers: Any, first: bool, others: list[Layer] | None = None
+    ) -> None:
         """Put layers below the cells; the first of fluorescence covers what lies below it."""
         from napari.layers import Layer
 
         viewer = self._viewer()
-        others = [layer for layer in self.layers_of(tissue).values() if not layer.rgb]
+        if others is None:
+            others = [layer for layer in self.layers_of(tissue).values() if not layer.rgb]
         for data, attributes, kind in layers:
             if (others or not first) and attributes.get("blending") == "opaque":
                 attributes["blending"] = "additive"
@@ -142,9 +152,17 @@ class ImageLayers:
             cells = (self._layers.layer_of(tissue), self._layers.outlines.layer_of(tissue))
             lowest = min(viewer.layers.index(one) for one in cells if one in viewer.layers)
             insert_unselected(viewer, lowest, layer)
-            if (tiles := tiles_of(layer)) is not None:
-                tiles.drawn.connect(partial(_refresh, weakref.ref(layer)))
-                draw_overview(self._session, layer, tiles)
+
+    # ---- large images
+
+    def _on_inserted(self, event: Any) -> None:
+        self._take_in(event.value)
+
+    def _take_in(self, layer: Layer) -> None:
+        """Read, in the background, all of an image that has no coarse levels of its own."""
+        if (tiles := tiles_of(layer)) is not None:
+            tiles.drawn.connect(partial(_refresh, weakref.ref(layer)))
+            draw_overview(self._session, layer, tiles)
 
     def _on_removed(self, event: Any) -> None:
         """Read no more of an image whose layer is gone."""
@@ -163,6 +181,7 @@ class ImageLayers:
             if tag is not None and tag[0] not in open_ones:
                 viewer.layers.remove(layer)
         self._made = {tag for tag in self._made if tag[0] in open_ones}
+        self._inside.forget_closed(open_ones)
 
     def _on_placed(self, tissue: Tissue, attached: Attached) -> None:
         """Show an image that was added beside the cells together with them."""

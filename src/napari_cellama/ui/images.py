@@ -18,7 +18,7 @@ import numpy as np
 from napari.utils.notifications import show_warning
 
 from napari_cellama.core import spatial_images
-from napari_cellama.core.crops import viewing
+from napari_cellama.core.crops import channel_color, viewing
 from napari_cellama.core.overview import Overview, needs_overview
 from napari_cellama.core.section_image import SectionImage, brightest
 
@@ -35,6 +35,8 @@ _SHOWN = 3
 _SAMPLE = 2048
 #: Where a layer keeps which image of which tissue it shows.
 IMAGE = "napari_cellama_image"
+#: The same of images of ``uns['spatial']``, which are no files of their own.
+INSIDE = "napari_cellama_inside"
 
 LayerData = tuple[Any, dict[str, Any], str]
 #: What is black and what is full colour, by channel.
@@ -144,6 +146,7 @@ def image_layers(
     channels: tuple[str, ...] | None = None,
     limits: Limits | None = None,
     tag: Any = None,
+    key: str = IMAGE,
     deep: bool = False,
 ) -> Iterator[LayerData]:
     """Yield an image's layers, one a channel: one of 40 channels does not get 40 of them.
@@ -164,8 +167,8 @@ def image_layers(
         Which have layers; by default the first three.
     limits
         The channels' contrast; by default it is judged by the coarsest level.
-    tag
-        What the layers keep to be known by.
+    tag, key
+        What the layers keep to be known by, and under which key.
     deep
         Give an image whose coarsest level is large further ones, drawn as they are looked at;
         :mod:`~.image_tiles` draws what they stand on.
@@ -182,10 +185,10 @@ def image_layers(
         "visible": visible,
     }
     if image.rgb:
-        metadata = {} if tag is None else {IMAGE: (*tag, "")}
-        levels = _colored(image)
+        metadata = {} if tag is None else {key: (*tag, "")}
+        levels = _colored(image, len(image.levels) - deep)
         if deep:
-            levels = [*levels[:-1], *_deep(stored, tuple(range(image.n_channels)))]
+            levels = [*levels, *_deep(stored, tuple(range(image.n_channels)))]
         yield _levels(levels), {**shared, "name": name, "metadata": metadata}, "image"
         return
     numbers = [number for number, own in enumerate(image.channels) if own in channels]
@@ -196,12 +199,12 @@ def image_layers(
             "name": f"{name} {own}" if image.n_channels > 1 else name,
             # The lowest covers what lies below the image, the others add their light to it.
             "blending": "opaque" if number == numbers[0] else "additive",
-            "metadata": {} if tag is None else {IMAGE: (*tag, own)},
+            "metadata": {} if tag is None else {key: (*tag, own)},
         }
         if own in limits:
             attributes["contrast_limits"] = limits[own]
-        if image.colors[number]:
-            attributes["colormap"] = _ramp(image.colors[number])
+        if image.n_channels > 1 or image.colors[number]:
+            attributes["colormap"] = _ramp(channel_color(image, number, image.n_channels))
         levels = [_channel(level, image.axes, number) for level in image.levels]
         if deep:
             levels = [*levels[:-1], *_deep(stored, (number,))]
@@ -279,10 +282,11 @@ def _deep(image: SectionImage, channels: tuple[int, ...]) -> list[Any]:
     return ImageTiles(overview, image.name, rgb=image.rgb).levels
 
 
-def _colored(image: SectionImage) -> list[Any]:
-    """Return the levels as napari shows colours: as bytes, or as numbers up to 1."""
-    levels = [level if image.axes == "yxc" else level.transpose(1, 2, 0) for level in image.levels]
-    factor = _to_bytes(image)
+def _colored(image: SectionImage, number: int) -> list[Any]:
+    """Return the first levels as napari shows colours: as bytes, or as numbers up to 1."""
+    last = image.axes == "yxc"
+    levels = [level if last else level.transpose(1, 2, 0) for level in image.levels[:number]]
+    factor = _to_bytes(image) if levels else None
     return levels if factor is None else [_as_bytes(level, factor) for level in levels]
 
 

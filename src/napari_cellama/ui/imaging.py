@@ -165,7 +165,7 @@ class Imaging(Desks):
             self._session.images_changed.emit(tissue)
 
     def show_channels(self, name: str, channels: tuple[str, ...]) -> None:
-        """Show these channels of an attached image, and no others."""
+        """Show these channels of an image, and no others."""
         tissue = self._session.need_tissue()
         self.desk_of(tissue).channels[name] = channels
         self._session.images_changed.emit(tissue)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QTimer
 
-from napari_cellama.ui.images import image_layers, images_inside
+from napari_cellama.ui.images import INSIDE, image_layers, images_inside
 from napari_cellama.ui.outlines import OutlineLayers
 from napari_cellama.ui.painting import Legend, Shading, shade
 from napari_cellama.ui.picking import Picking
@@ -57,6 +57,9 @@ def layer_data(tissue: Tissue) -> list[tuple[Any, dict[str, Any], str]]:
             offset=placement.offset_of(shown.section),
             unit=unit,
             visible=shown.visible,
+            tag=(tissue.id, shown.name),
+            key=INSIDE,
+            deep=True,
         )
     return [*layers, _points_data(tissue, placement, unit)]
 

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 
 from napari_cellama.ui import format as fmt
 from napari_cellama.ui.image_desk import BEST, NO_IMAGE
+from napari_cellama.ui.images import channels_at_first
 from napari_cellama.ui.imaging import SLOT
 from napari_cellama.ui.widgets.choosers import ColumnsEdit, FitTexts
 from napari_cellama.ui.widgets.form import Rows, WheelGuard, stops_of
@@ -198,9 +199,7 @@ class ImagePart(QWidget):
         self._try(lambda: self._imaging.aligning.by_values(attached.name, *values))
 
     def _on_shown(self, names: tuple[str, ...]) -> None:
-        attached = self._imaging.attached(self._session.active)
-        if attached is not None:
-            self._imaging.show_channels(attached.name, tuple(names))
+        self._imaging.show_channels(self.image.currentData(), tuple(names))
 
     def _on_section(self) -> None:
         tissue = self._session.active
@@ -229,8 +228,15 @@ class ImagePart(QWidget):
         _offer(self.store, offered, self.store.currentData())
         self.rows.show_row("store", bool(offered))
         self._show_attached(tissue, attached)
+        image = inside.get(desk.chosen)
+        if attached is not None:
+            image = self._imaging.image_of(tissue, attached)
+        several = image is not None and not image.rgb and image.n_channels > 1
+        self.rows.show_row("shown", several)
+        if several:
+            shown = desk.channels.get(desk.chosen, channels_at_first(image))
+            _tick(self.shown, image.channels, shown)
         if attached is None:
-            image = inside.get(desk.chosen)
             self.about.setText(_NOTHING if image is None else _about(image, tissue.units))
         opening = self._session.jobs.current(SLOT)
         if opening is not None:
@@ -241,10 +247,6 @@ class ImagePart(QWidget):
     def _show_attached(self, tissue: Tissue, attached: Attached | None) -> None:
         """Show an image that can be aligned, or nothing of that."""
         image = None if attached is None else self._imaging.image_of(tissue, attached)
-        several = image is not None and not image.rgb and image.n_channels > 1
-        self.rows.show_row("shown", several)
-        if several:
-            _tick(self.shown, image.channels, self._imaging.channels_of(tissue, attached))
         placement = None
         if attached is not None and self._layers.layer_of(tissue) is not None:
             placement = self._layers.placement_of(tissue)
