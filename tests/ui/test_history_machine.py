@@ -253,7 +253,7 @@ class Hands(RuleBasedStateMachine):
         assert sorted(table.clusters_in_order()) == list(range(len(names)))
         rows = table.selectionModel().selectedRows()
         if rows and not any(table.tree.is_folded(i) for i in range(len(names))):
-            chosen = labels.mask(*(table._cluster(row) for row in rows))
+            chosen = labels.mask(*(table.tree.cluster_of(row) for row in rows))
             assert np.array_equal(chosen, self.tissue.selection)
         assert self.dock.foot.count.text().startswith(f"{self.tissue.n_selected:,} of") or (
             self.tissue.n_selected == 0
