@@ -20,7 +20,6 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
 
-from napari_cellama.core.labels import same_labels
 from napari_cellama.core.subclusters import Divided
 from napari_cellama.errors import UserError
 from napari_cellama.ui.actions import BY_ID, perform, selected_clusters
@@ -33,6 +32,7 @@ from napari_cellama.ui.tissue import Coloring, Tissue
 from napari_cellama.ui.widgets.cluster_model import Column
 from napari_cellama.ui.widgets.clusters import ClustersDock
 from napari_cellama.ui.widgets.embedding import EmbeddingDock
+from same_labels import same_labels
 
 N = 60
 NUMBERS = st.integers(0, 10_000)
