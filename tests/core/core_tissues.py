@@ -13,7 +13,7 @@ import pytest
 import scipy.sparse as sp
 
 from napari_cellama.core.encoder import EncoderInfo
-from napari_cellama.core.events import Finished
+from napari_cellama.core.events import Finished, Notice
 from napari_cellama.core.pipeline import run
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -106,3 +106,8 @@ def section(name: str) -> ad.AnnData:
     if not path.exists():
         pytest.skip(f"the real section {path} is not here")
     return ad.read_h5ad(path)
+
+
+def said(events) -> str:
+    """Return the notices among a run's events."""
+    return "\n".join(event.text for event in events if isinstance(event, Notice))

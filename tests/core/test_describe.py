@@ -7,7 +7,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from napari_cellama.core import describe
-from napari_cellama.core.describe import contacts, neighbor_enrichment, top_enriched
+from napari_cellama.core.describe import contacts, neighbor_enrichment
 
 
 def test_enrichment_by_hand() -> None:
@@ -23,8 +23,6 @@ def test_enrichment_by_hand() -> None:
     expected = np.log2([[(2 + 2 / 3) / 3 / (2 / 3), (1 / 3) / 3 / (1 / 3)]])
     np.testing.assert_allclose(table.loc[["1"], ["A", "B"]], expected)
     assert table["C"].tolist() == [0, 0]
-    assert top_enriched(table.loc["1"]) == ["A"]
-    assert top_enriched(table.loc["2"], 1) == ["B"]
 
 
 def test_contacts_are_those_of_the_indicators(monkeypatch) -> None:

@@ -9,9 +9,10 @@ import pytest
 
 from napari_cellama.core.annotations import is_annotation, read_labels, write_labels
 from napari_cellama.core.label_edits import assigned, in_order, merged, moved, split, with_cluster
-from napari_cellama.core.labels import LabelSet, compared, made_up_of, same_labels
+from napari_cellama.core.labels import LabelSet, compared, made_up_of
 from napari_cellama.core.palette import oklab, shades
 from napari_cellama.errors import UserError
+from same_labels import same_labels
 
 COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c")
 

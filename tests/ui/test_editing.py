@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_cellama.core.labels import same_labels
 from napari_cellama.errors import UserError
 from napari_cellama.ui import commands
 from napari_cellama.ui.session import Session
 from napari_cellama.ui.tissue import Coloring, Tissue
+from same_labels import same_labels
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
 
-from napari_cellama.core.labels import same_labels
 from napari_cellama.core.subclusters import Divided
 from napari_cellama.errors import UserError
 from napari_cellama.ui.actions import BY_ID, perform, selected_clusters
@@ -33,6 +32,7 @@ from napari_cellama.ui.tissue import Coloring, Tissue
 from napari_cellama.ui.widgets.cluster_model import Column
 from napari_cellama.ui.widgets.clusters import ClustersDock
 from napari_cellama.ui.widgets.embedding import EmbeddingDock
+from same_labels import same_labels
 
 N = 60
 NUMBERS = st.integers(0, 10_000)
@@ -253,7 +253,7 @@ class Hands(RuleBasedStateMachine):
         assert sorted(table.clusters_in_order()) == list(range(len(names)))
         rows = table.selectionModel().selectedRows()
         if rows and not any(table.tree.is_folded(i) for i in range(len(names))):
-            chosen = labels.mask(*(table._cluster(row) for row in rows))
+            chosen = labels.mask(*(table.tree.cluster_of(row) for row in rows))
             assert np.array_equal(chosen, self.tissue.selection)
         assert self.dock.foot.count.text().startswith(f"{self.tissue.n_selected:,} of") or (
             self.tissue.n_selected == 0

@@ -21,6 +21,7 @@ from napari_cellama.ui.tissue import Coloring, Tissue
 from napari_cellama.ui.widgets.niches import NichesDock
 
 sys.path.append(str(Path(__file__).parents[1]))
+from niches_hands import made_result
 from small_sections import WordEncoder
 
 LEFT = Qt.MouseButton.LeftButton
@@ -174,8 +175,6 @@ def test_a_picture_of_a_run_that_was_replaced_is_dropped(
     dock, session, monkeypatch, make_adata, qtbot
 ):
     """The first run's picture comes after the second run has begun, and is not shown."""
-    from test_niches_dock import made_result
-
     late, ready = threading.Event(), threading.Event()
 
     def run_events(adata, recipe, *, cancel=None, earlier=()):

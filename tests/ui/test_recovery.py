@@ -18,7 +18,6 @@ from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
 
 from napari_cellama.core.events import last_of
 from napari_cellama.core.image_choices import ImageChoices
-from napari_cellama.core.labels import same_labels
 from napari_cellama.core.qc import judge
 from napari_cellama.core.qc_thresholds import Limit, Thresholds
 from napari_cellama.io import recovery as files
@@ -29,6 +28,7 @@ from napari_cellama.ui.layers import show
 from napari_cellama.ui.quality import PAINTED
 from napari_cellama.ui.tissue import Tissue
 from napari_cellama.ui.widgets.clusters import ClustersDock
+from same_labels import same_labels
 
 _CRASHING = """
 import sys, time

@@ -87,9 +87,3 @@ def contacts(
         values = values if weighted else values != 0
         counts += np.bincount(place, values, len(counts))
     return counts.reshape(-1, width)[1:, 1:]
-
-
-def top_enriched(row: pd.Series, n: int = 3) -> list[str]:
-    """Return the names of a row's most enriched types, highest first; only enriched ones."""
-    enriched = row[row > 0].sort_values(ascending=False, kind="stable")
-    return [str(name) for name in enriched.index[:n]]

@@ -179,16 +179,6 @@ class LabelSet:
         return free
 
 
-def same_labels(one: LabelSet | None, other: LabelSet | None) -> bool:
-    """Whether two label sets say the same of every cell."""
-    if one is None or other is None or one is other:
-        return one is other
-    return (
-        (one.key, one.names, one.colors, one.parents)
-        == (other.key, other.names, other.colors, other.parents)
-    ) and np.array_equal(one.codes, other.codes)
-
-
 def made_up_of(labels: LabelSet, cells: np.ndarray) -> list[int]:
     """Return the clusters whose cells, (n,) bool, these are; none where they are no such sum.
 

@@ -13,7 +13,7 @@ from napari_cellama.core.events import CancelToken, Notice, Progress
 from napari_cellama.core.image_qc import ImageQC, image_metrics
 from napari_cellama.core.niche_faults import niche_aucs, suspicious_niches
 from napari_cellama.core.qc_metrics import cell_metrics
-from napari_cellama.core.qc_thresholds import METRICS, Thresholds, flags, reasons
+from napari_cellama.core.qc_thresholds import Thresholds, flags, reasons
 from napari_cellama.core.resolve import guess_cell_type_key, guess_library_key
 from napari_cellama.core.section_image import SectionImage
 from napari_cellama.core.slots import UNS
@@ -321,8 +321,3 @@ def spot_size(adata: AnnData, section: str) -> float | None:
     names = [section] if section else list(libraries) if isinstance(libraries, Mapping) else []
     found = [size for size in (spot_diameter(adata, str(name)) for name in names) if size]
     return min(found, default=None)
-
-
-def metric_names(result: QCResult) -> list[str]:
-    """Return the metrics that there are, in the order in which users read them."""
-    return [metric.name for metric in METRICS if metric.name in result.table]

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _COLORS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#f0e442")
 #: Crops shown of each fault.
 _CROPS = 8
-_CROP_SIDE = 96
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Quality control: {title}</title>

@@ -95,11 +95,6 @@ def attach_boundaries(
     return found
 
 
-def has_boundaries(adata: AnnData) -> bool:
-    """Whether an AnnData says where its cells' outlines lie; cheap."""
-    return bool(_entries(adata, CELLS))
-
-
 def boundaries_of(adata: AnnData, name: str = CELLS) -> tuple[Boundaries | None, list[str]]:
     """Read the outlines that belong to an AnnData.
 

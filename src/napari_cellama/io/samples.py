@@ -7,12 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_cellama.errors import UserError
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 #: Called with (bytes done, bytes in all; 0 if that is not known). What it raises ends the download.
 ProgressCallback = Callable[[int, int], None]
@@ -37,26 +34,6 @@ class SampleFile:
     url: str
     file_name: str
     sha256: str
-
-
-def load_sample(
-    name: str, progress: ProgressCallback | None = None, folder: Path | None = None
-) -> AnnData:
-    """Return one of :data:`SAMPLES`, downloaded unless it was before.
-
-    Parameters
-    ----------
-    name, progress, folder
-        As for :func:`fetch_sample`.
-
-    Raises
-    ------
-    UserError
-        As :func:`fetch_sample`.
-    """
-    from napari_cellama.io.readers import read
-
-    return read(fetch_sample(name, progress, folder))
 
 
 def fetch_sample(

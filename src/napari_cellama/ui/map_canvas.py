@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from psygnal import Signal
@@ -13,9 +13,6 @@ from vispy.scene import PanZoomCamera, SceneCanvas, ViewBox
 from vispy.scene.visuals import Line, Markers
 
 from napari_cellama.core.lasso import points_inside
-
-#: What becomes of the selection: replaced, extended or reduced.
-Way = Literal["replace", "add", "subtract"]
 
 #: Pixels that a click may miss a point by, and that a hand may tremble during it.
 _REACH, _TREMBLE = 8.0, 4.0

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import (
-    QItemSelection,
-    QItemSelectionModel,
     QModelIndex,
     QRect,
     QSize,
@@ -25,7 +23,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_cellama.core.labels import made_up_of, same_cells
 from napari_cellama.errors import UserError
 from napari_cellama.ui.actions import BY_ID, BY_KEY, perform
 from napari_cellama.ui.widgets.buttons import SessionAction, assign_menu
@@ -38,7 +35,7 @@ from napari_cellama.ui.widgets.cluster_model import (
     Column,
 )
 from napari_cellama.ui.widgets.cluster_tree import ClusterTree
-from napari_cellama.ui.widgets.listen import listen
+from napari_cellama.ui.widgets.row_selection import RowSelection
 from napari_cellama.ui.widgets.rows import (
     PALE,
     REMARK_ROLE,
@@ -157,8 +154,6 @@ class ClusterTable(QTableView):
     def __init__(self, session: Session, model: ClusterModel, parent: QWidget) -> None:
         super().__init__(parent)
         self._session = session
-        self._clusters = model
-        self._following = False
         self.tree = ClusterTree(model, self)
         # Once more in the next turn: high rows bring the scroll bar, which narrows the names while
         # rows are being measured, and some would keep the height that they had without it.
@@ -169,9 +164,7 @@ class ClusterTable(QTableView):
         self._lay_out()
         self._add_actions()
         self.clicked.connect(self._on_clicked)
-        self.selectionModel().selectionChanged.connect(self._on_user_selects)
-        listen(self, session.selection_changed, self.follow)
-        model.modelReset.connect(self.follow)
+        self._selection = RowSelection(session, self)
         for changed in (model.modelReset, model.dataChanged):
             changed.connect(lambda *_: self._fit_rows())
 
@@ -266,9 +259,9 @@ class ClusterTable(QTableView):
 
     def clusters_in_order(self) -> list[int]:
         """Return the clusters as the rows stand, from top to bottom; folded parts too."""
-        proxy, labels = self.model(), self._session.clusters
-        shown = [self._cluster(proxy.index(row, 0)) for row in range(proxy.rowCount())]
-        folded = [i for i in shown if labels.is_group[i] and proxy.is_folded(i)]
+        tree, labels = self.tree, self._session.clusters
+        shown = [tree.cluster_of(tree.index(row, 0)) for row in range(tree.rowCount())]
+        folded = [i for i in shown if labels.is_group[i] and tree.is_folded(i)]
         return [cluster for i in shown for cluster in (labels.family(i) if i in folded else [i])]
 
     # ---- what the user does
@@ -279,17 +272,17 @@ class ClusterTable(QTableView):
 
     def _recolor_current(self) -> None:
         if self.currentIndex().isValid():
-            self.recolor.emit(self._cluster(self.currentIndex()))
+            self.recolor.emit(self.tree.cluster_of(self.currentIndex()))
 
     def _fold_current(self, away: bool) -> None:
         if self.currentIndex().isValid():
-            self.tree.fold(self._cluster(self.currentIndex()), away)
+            self.tree.fold(self.tree.cluster_of(self.currentIndex()), away)
 
     def _move(self, steps: int) -> None:
         """Move the current cluster in the own order, which is shown from then on."""
         if not self.currentIndex().isValid():
             raise UserError("Select the cluster to move first.")
-        cluster = self._cluster(self.currentIndex())
+        cluster = self.tree.cluster_of(self.currentIndex())
         self.sortByColumn(Column.COLOR, Qt.SortOrder.AscendingOrder)
         self._session.editing.move(cluster, steps)
 
@@ -308,18 +301,18 @@ class ClusterTable(QTableView):
 
     def _on_clicked(self, index: QModelIndex) -> None:
         if index.column() == Column.COLOR:
-            self.recolor.emit(self._cluster(index))
+            self.recolor.emit(self.tree.cluster_of(index))
 
     def mousePressEvent(self, event: Any) -> None:
         """Let a click on the one selected row take the highlight away again."""
         index = self.indexAt(event.position().toPoint())
         if self._on_sign(index, event.position().x()):
-            cluster = self._cluster(index)
+            cluster = self.tree.cluster_of(index)
             self.tree.fold(cluster, not self.tree.is_folded(cluster))
             return
         plain = event.modifiers() == Qt.KeyboardModifier.NoModifier
         left = event.button() == Qt.MouseButton.LeftButton
-        again = index.isValid() and self._selected_clusters() == [self._cluster(index)]
+        again = index.isValid() and self._selection.clusters == [self.tree.cluster_of(index)]
         if left and plain and (not index.isValid() or (again and index.column() != Column.COLOR)):
             self.clearSelection()
             return
@@ -344,41 +337,3 @@ class ClusterTable(QTableView):
         if index.isValid() and not self.selectionModel().isSelected(index):
             self.selectRow(index.row())
         super().mouseDoubleClickEvent(event)
-
-    def _on_user_selects(self, *_: Any) -> None:
-        if not self._following and (labels := self._session.clusters) is not None:
-            self._session.select(labels.mask(*self._selected_clusters()))
-            self.follow()  # a cluster without cells cannot stay selected
-
-    # ---- what the session says
-
-    def follow(self, *_: Any) -> None:
-        """Select the rows that make up the session's selection; none where it is no rows' sum."""
-        wanted, labels = self._rows_of_selection(), self._session.clusters
-        chosen = self._selected_clusters()
-        if wanted == chosen or (wanted and same_cells(labels, wanted, chosen)):
-            return
-        proxy, selection = self.model(), QItemSelection()
-        for cluster in wanted:
-            if (row := proxy.row_of(cluster)) >= 0:
-                selection.select(proxy.index(row, 0), proxy.index(row, 0))
-        flag = QItemSelectionModel.SelectionFlag
-        self._following = True
-        try:
-            self.selectionModel().select(selection, flag.ClearAndSelect | flag.Rows)
-            if selection.indexes():
-                first = selection.indexes()[0].siblingAtColumn(Column.NAME)
-                self.selectionModel().setCurrentIndex(first, flag.NoUpdate)
-                self.scrollTo(first)
-        finally:
-            self._following = False
-
-    def _rows_of_selection(self) -> list[int]:
-        tissue, labels = self._session.active, self._session.clusters
-        return [] if labels is None else made_up_of(labels, tissue.selection)
-
-    def _selected_clusters(self) -> list[int]:
-        return sorted(self._cluster(index) for index in self.selectionModel().selectedRows())
-
-    def _cluster(self, index: QModelIndex) -> int:
-        return self.model().mapToSource(index).row()

@@ -46,6 +46,10 @@ class ClusterTree(QSortFilterProxyModel):
             if group:
                 self.fold(cluster, away)
 
+    def cluster_of(self, index: QModelIndex) -> int:
+        """Return the cluster that a row of the table shows."""
+        return self.mapToSource(index).row()
+
     def row_of(self, cluster: int) -> int:
         """Return the row that shows a cluster: its own, or that of what it is folded into."""
         labels = self._labels
@@ -58,7 +62,7 @@ class ClusterTree(QSortFilterProxyModel):
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Return what the model says, and how a row is folded."""
         if role == FOLD_ROLE:
-            cluster, labels = self.mapToSource(index).row(), self._labels
+            cluster, labels = self.cluster_of(index), self._labels
             if labels is None or not labels.is_group[cluster]:
                 return ""
             return "▸" if self.is_folded(cluster) else "▾"
