@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+from copy import deepcopy
+from inspect import signature
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import GROUPS, Recipe
@@ -37,8 +40,20 @@ def test_json_round_trip(recipe: Recipe) -> None:
 
 
 def test_frozen() -> None:
-    with pytest.raises(ValidationError):
-        Recipe().seed = 3
+    recipe = Recipe()
+    with pytest.raises(UserError, match=r"recipe\.replace\(seed=3\)"):
+        recipe.seed = 3
+    assert recipe.seed == 0
+
+
+def test_help_names_the_parameters() -> None:
+    assert "n_clusters" in signature(Recipe).parameters
+
+
+def test_recipes_travel_between_processes() -> None:
+    recipe = Recipe(n_clusters=3, obs_features=("a",))
+    assert pickle.loads(pickle.dumps(recipe)) == recipe
+    assert deepcopy(recipe) == recipe
 
 
 def test_none_can_be_said() -> None:
@@ -61,7 +76,7 @@ def test_none_can_be_said() -> None:
 )
 def test_refusals_are_one_sentence(values: dict, words: str) -> None:
     with pytest.raises(UserError) as caught:
-        Recipe.create(**values)
+        Recipe(**values)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 

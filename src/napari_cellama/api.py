@@ -104,7 +104,7 @@ def make_recipe(recipe: Recipe | None = None, **changes: Any) -> Recipe:
         When ``recipe`` is something else, or a change is not allowed.
     """
     if recipe is None:
-        return Recipe.create(**changes)
+        return Recipe(**changes)
     if not isinstance(recipe, Recipe):
         raise UserError(
             f"The recipe is a {type(recipe).__name__}; give a Recipe, as in "

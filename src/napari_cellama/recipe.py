@@ -43,8 +43,7 @@ class Recipe(BaseModel):
     Raises
     ------
     UserError
-        From :meth:`from_json` and :meth:`create` with one readable sentence. The plain
-        constructor raises pydantic's ``ValidationError``.
+        With one readable sentence, when a name is not a parameter or a value is not allowed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -274,26 +273,19 @@ class Recipe(BaseModel):
                 data["obs_features"] = (data["obs_features"],)
         return data
 
-    @classmethod
-    def create(cls, **values: Any) -> Recipe:
-        """Return a recipe, or raise one readable sentence about the first value that is wrong.
-
-        Raises
-        ------
-        UserError
-            When a name is not a parameter, or a value is not allowed for it.
-        """
+    def __init__(self, **values: Any) -> None:
         for name in values:
-            if name not in cls.model_fields:
-                raise unknown_name("recipe parameter", name, cls.model_fields)
+            if name not in type(self).model_fields:
+                raise unknown_name("recipe parameter", name, type(self).model_fields)
         try:
-            return cls(**values)
+            super().__init__(**values)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = str(first["loc"][0])
-            raise UserError(
-                f"The recipe's {name} cannot be {first['input']!r}: {_expected(name, first)}."
-            ) from None
+            raise _refusal(error) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise UserError(
+            f"A recipe stays as it is; make another with recipe.replace({name}={value!r})."
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
@@ -320,7 +312,7 @@ class Recipe(BaseModel):
                 f"The recipe has schema version {version!r}, but this program reads version "
                 f"{SCHEMA_VERSION}; update napari-cellama or write the recipe anew."
             )
-        return cls.create(**values)
+        return cls(**values)
 
     @classmethod
     def from_file(cls, path: str | Path) -> Recipe:
@@ -344,7 +336,7 @@ class Recipe(BaseModel):
 
     def replace(self, **changes: Any) -> Recipe:
         """Return a copy with some values changed, validated like a new recipe."""
-        return self.create(**{**self.model_dump(), **changes})
+        return type(self)(**{**self.model_dump(), **changes})
 
 
 #: What pydantic cannot say in a user's words.
@@ -352,6 +344,13 @@ _EXPECTED = {
     "n_clusters": "'auto' or a whole number from 1 to 1,000",
     "device": "auto, cpu, mps, cuda or cuda:N",
 }
+
+
+def _refusal(error: ValidationError) -> UserError:
+    """Return one readable sentence about the first value that is wrong."""
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    return UserError(f"The recipe's {name} cannot be {first['input']!r}: {_expected(name, first)}.")
 
 
 def _expected(name: str, error: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from napari_cellama.core.resolve import (
     guess_library_key,
     resolve,
 )
+from napari_cellama.core.tissue import obs_types
 from napari_cellama.errors import Cancelled
 from napari_cellama.recipe import Recipe
 
@@ -206,6 +207,27 @@ def test_cell_type_column_is_guessed() -> None:
     obs["kind of cell"] = pd.Categorical(["x", "y", "z"] * 100)
     assert guess_cell_type_key(obs[["sample", "kind of cell"]]) == "kind of cell"
     assert cell_type_columns(obs) == ["sample", "leiden", "Cell_Type", "kind of cell"]
+
+
+def test_few_whole_numbers_are_cell_types() -> None:
+    obs = pd.DataFrame({"n_genes": range(300), "leiden": np.arange(300) % 7})
+    assert cell_type_columns(obs) == ["leiden"]
+    assert guess_cell_type_key(obs) == "leiden"
+    obs["mine"] = np.arange(300) % 4  # could be anything, but the last run took it
+    assert guess_cell_type_key(obs) == "leiden"
+    run = {"recipe": Recipe(cell_type_key="mine").to_json()}
+    record = {"last_run": "niche", "runs": {"niche": run}}
+    assert guess_cell_type_key(obs, {"cellama": record}) == "mine"
+    run["recipe"] = '{"schema_version": 99}'
+    assert guess_cell_type_key(obs, {"cellama": record}) == "leiden"
+
+
+def test_numbers_with_gaps_are_named_as_whole_numbers() -> None:
+    obs = pd.DataFrame({"leiden": [2.0, np.nan, 1.0, 2.0]})
+    types = obs_types(obs, "leiden")
+    assert types.tolist()[0] == "2"
+    assert set(types.categories) == {"1", "2"}
+    assert types.codes[1] == -1
 
 
 def test_section_column_is_guessed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cellama.core.result import NicheResult, View
+from napari_cellama.recipe import Recipe
 from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.layers import show
 from napari_cellama.ui.painting import FADED
@@ -198,10 +200,32 @@ def test_neighbours_of_a_column_are_those_on_the_tissue(make_adata):
     adata.obs["celltype"] = pd.Categorical(np.where(left, "T cell", "B cell"))
     adata.obs["half"] = pd.Categorical(np.where(left, "west", "east"))
     labels = Tissue.from_adata(adata).label_set("half")
-    top = dict(zip(labels.names, top_types(neighbors_of(adata, labels)), strict=True))
+    top = dict(zip(labels.names, top_types(neighbors_of(adata, labels, "celltype")), strict=True))
     assert [name for name, _ in top["west"]] == ["T cell"]
     assert [name for name, _ in top["east"]] == ["B cell"]
     assert 1.5 < top["west"][0][1] < 2
+
+
+@pytest.mark.parametrize("name", ["leiden", "my numbers"])
+def test_numbers_that_a_run_took_for_cell_types_are_cell_types(
+    qtbot, viewer, add_dock, make_adata, name
+):
+    adata = make_adata()
+    left = adata.obsm["spatial"][:, 0] < np.median(adata.obsm["spatial"][:, 0])
+    adata.obs = pd.DataFrame(
+        {name: np.where(left, 3, 4), "half": pd.Categorical(np.where(left, "west", "east"))},
+        index=adata.obs_names,
+    )
+    show(viewer, Tissue.from_adata(adata, "section"))
+    session = session_of(viewer)
+    dock = add_dock(viewer)
+    result = niche_result(session.active)
+    recipe = Recipe(cell_type_key=name).to_json()
+    session.take_result(session.active, replace(result, provenance={"recipe": recipe}))
+    session.show_clusters("half")
+    qtbot.waitUntil(lambda: session.jobs.current(SLOT) is None)
+    west = session.clusters.names.index("west")
+    assert [name for name, _ in dock.enrichment.top(west)] == ["3"]
 
 
 def test_without_cell_types_there_is_a_dash(qtbot, viewer, add_dock, make_adata):

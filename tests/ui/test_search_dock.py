@@ -288,10 +288,34 @@ def test_the_threshold_leaves_hidden_cells_alone(ready, session, qtbot):
     tissue, threshold = session.active, ready.found.threshold
     reached = tissue.scores["B cell"] >= np.float32(threshold.value)
     assert (reached & tissue.hidden).any()
+    assert threshold.count.text().startswith(f"{(reached & ~tissue.hidden).sum()} cells at ")
     click(qtbot, threshold.button)
     np.testing.assert_array_equal(tissue.selection, reached & ~tissue.hidden)
     n_hidden = (reached & tissue.hidden).sum()
     assert f"{n_hidden} hidden cell" in ready.message.sentence.text()
+
+
+def test_the_count_of_the_threshold_follows_what_is_hidden(ready, session, qtbot):
+    type_query(qtbot, ready, "B cell")
+    done(qtbot, session)
+    tissue, threshold = session.active, ready.found.threshold
+    threshold.slider.setValue(0)
+
+    def says(n):
+        assert threshold.count.text().startswith(f"{n} cells at ")
+        click(qtbot, threshold.button)
+        assert tissue.n_selected == n
+
+    says(120)
+    session.show_clusters("celltype")
+    session.select(np.arange(120) < 30)
+    session.editing.hide()
+    says(90)
+    session.editing.show_hidden()
+    says(120)
+    while not tissue.hidden.any():
+        session.undo()
+    says(90)
 
 
 def test_a_slider_that_was_moved_does_nothing_to_another_tissue(

@@ -311,7 +311,7 @@ def _mostly_glass(found: ImageQC, image: str) -> list[str]:
 
 
 def _types(adata: AnnData, cells: np.ndarray) -> np.ndarray | None:
-    key = guess_cell_type_key(adata.obs)
+    key = guess_cell_type_key(adata.obs, adata.uns)
     return None if key is None else np.asarray(obs_types(adata.obs, key).codes)[cells]
 
 

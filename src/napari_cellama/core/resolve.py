@@ -37,6 +37,7 @@ _TYPE_NAMES = (
     "clusters",
     "leiden",
     "louvain",
+    "seuratclusters",
 )
 #: Column names that mean sections.
 _SECTION_NAMES = (
@@ -90,7 +91,7 @@ def resolve(adata: AnnData, recipe: Recipe) -> Recipe:
     positions(adata)
     cell_type_key, library_key = recipe.cell_type_key, recipe.library_key
     if cell_type_key == AUTO and AUTO not in adata.obs:
-        cell_type_key = guess_cell_type_key(adata.obs)
+        cell_type_key = guess_cell_type_key(adata.obs, adata.uns)
     if library_key == AUTO and AUTO not in adata.obs:
         library_key = guess_library_key(adata.obs, adata.uns)
     for name in (cell_type_key, library_key, *recipe.obs_features):
@@ -105,31 +106,57 @@ def resolve(adata: AnnData, recipe: Recipe) -> Recipe:
     return recipe.replace(cell_type_key=cell_type_key, library_key=library_key)
 
 
-def guess_cell_type_key(obs: pd.DataFrame) -> str | None:
-    """Return the column most likely to hold cell types: a familiar name, else the likeliest."""
-    columns = cell_type_columns(obs)
-    ranked = sorted(columns, key=_familiarity)
-    if ranked and _familiarity(ranked[0]) < len(_TYPE_NAMES):
-        return ranked[0]
-    likely = [
+def guess_cell_type_key(obs: pd.DataFrame, uns: Mapping[str, Any] | None = None) -> str | None:
+    """Return the column most likely to hold cell types.
+
+    That is the one that the last run in ``uns`` took, else one of a familiar name, else the
+    likeliest.
+    """
+    if (key := _of_last_run(uns)) in obs:
+        return key
+    names = [name for name in map(str, obs.columns) if name in obs]
+    # Counting values takes time on long columns: only those that are in question are counted.
+    for name in sorted(names, key=_familiarity):
+        if _familiarity(name) == len(_TYPE_NAMES):
+            break
+        if _holds_types(obs[name]):
+            return name
+    likely = (
         name
-        for name in columns
+        for name in names
         if isinstance(obs[name].dtype, pd.CategoricalDtype)
-        and n_values(obs[name], _MOST_TYPES) > 1
-        and not _OTHER_NAMES.search(str(name))
-    ]
-    return likely[0] if likely else None
+        and 1 < len(obs[name].cat.categories) <= _MOST_TYPES
+        and not _OTHER_NAMES.search(name)
+    )
+    return next(likely, None)
 
 
 def cell_type_columns(obs: pd.DataFrame) -> list[str]:
-    """Return the columns that could hold cell types: texts or categories, not too many."""
-    return [
-        name
-        for name in map(str, obs.columns)
-        if name in obs
-        and _is_categories(obs[name])
-        and n_values(obs[name], _MOST_TYPES) <= _MOST_TYPES
-    ]
+    """Return the columns that could hold cell types: texts, categories or whole numbers, few."""
+    names = [name for name in map(str, obs.columns) if name in obs]
+    return [name for name in names if _holds_types(obs[name])]
+
+
+def _of_last_run(uns: Mapping[str, Any] | None) -> str | None:
+    """Return the cell-type column that the last run stored in ``uns`` took, if there is one."""
+    record = (uns or {}).get("cellama")
+    runs = record.get("runs", {}) if isinstance(record, Mapping) else {}
+    run = runs.get(record.get("last_run")) if runs else None
+    try:
+        return None if run is None else Recipe.from_json(str(run["recipe"])).cell_type_key
+    except UserError:  # of another version, whose run can still be looked at
+        return None
+
+
+def _holds_types(column: pd.Series) -> bool:
+    """Whether a column's values could be cell types, whatever its name."""
+    if _is_categories(column):
+        return n_values(column, _MOST_TYPES) <= _MOST_TYPES
+    if not pd.api.types.is_integer_dtype(column):
+        return False
+    # Clusters' numbers come again and again; counts and places in a grid do less.
+    most = max(2, min(_MOST_TYPES, len(column) // 10))
+    return n_values(column, most) <= most
 
 
 def guess_library_key(obs: pd.DataFrame, uns: Mapping[str, Any] | None = None) -> str | None:

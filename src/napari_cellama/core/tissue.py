@@ -214,6 +214,8 @@ def obs_feature(obs: pd.DataFrame, name: str) -> Feature:
         codes, values = column.cat.codes.to_numpy(), column.cat.categories
     else:
         codes, values = pd.factorize(column)
+        if values.dtype.kind == "f" and np.isfinite(values).all() and not (values % 1).any():
+            values = values.astype(np.int64)  # whole numbers with gaps: 3, not 3.0
     return Feature(name, codes.astype(np.int32), tuple(str(value) for value in values))
 
 

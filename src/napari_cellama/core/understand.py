@@ -109,7 +109,11 @@ class Portrait:
 
 
 def surroundings(
-    adata: AnnData, labels: LabelSet, graph: sp.spmatrix, cancel: CancelToken | None = None
+    adata: AnnData,
+    labels: LabelSet,
+    graph: sp.spmatrix,
+    cancel: CancelToken | None = None,
+    type_key: str | None = None,
 ) -> Surroundings:
     """Count what surrounds the clusters of a label set.
 
@@ -123,10 +127,12 @@ def surroundings(
         (n, n) spatial graph.
     cancel
         Checked between steps.
+    type_key
+        The obs column of the cell types; by default the likeliest one.
     """
     cancel = cancel or CancelToken()
     clusters = pd.Categorical.from_codes(labels.codes, categories=list(labels.names))
-    key = guess_cell_type_key(adata.obs)
+    key = type_key or guess_cell_type_key(adata.obs, adata.uns)
     types = clusters if key is None else obs_types(adata.obs, key)
     counts = contacts(clusters, types, graph)
     cancel.check()
@@ -150,6 +156,7 @@ def portraying(
     around: Surroundings | None = None,
     certainty: np.ndarray | None = None,
     cancel: CancelToken | None = None,
+    type_key: str | None = None,
 ) -> Generator[Surroundings, None, Portrait]:
     """Find out what some clusters of a label set are.
 
@@ -169,6 +176,8 @@ def portraying(
         (n,) in [0, 1], how certain each cell's niche is; NaN where it has none.
     cancel
         Checked between steps.
+    type_key
+        The obs column of the cell types; by default the likeliest one.
 
     Yields
     ------
@@ -180,7 +189,7 @@ def portraying(
     Portrait
     """
     cancel = cancel or CancelToken()
-    around = around or surroundings(adata, labels, graph, cancel)
+    around = around or surroundings(adata, labels, graph, cancel, type_key)
     yield around
     cancel.check()
     cells, others = labels.mask(*chosen), labels.codes >= 0

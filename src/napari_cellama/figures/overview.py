@@ -241,4 +241,4 @@ def _cell_type_key(adata: AnnData, key: str | None) -> str | None:
         return key
     from napari_cellama.core.resolve import guess_cell_type_key
 
-    return guess_cell_type_key(adata.obs)
+    return guess_cell_type_key(adata.obs, adata.uns)

@@ -313,11 +313,9 @@ def _of_points(shading: Shading, placement: Placement) -> Shading:
 
 def _first_coloring(tissue: Tissue) -> Coloring | None:
     """Return what a tissue is coloured by at first: the niches it was saved with, or its types."""
-    from napari_cellama.core.resolve import guess_cell_type_key
-
     if tissue.clusters is not None:
         return Coloring("labels", tissue.clusters)
-    key = guess_cell_type_key(tissue.snapshot.obs)
+    key = tissue.type_key
     return None if key is None else Coloring("obs", key)
 
 

@@ -215,7 +215,7 @@ def name_of(snapshot: AnnData, space: SearchSpace, place: Place) -> str:
     start, end = space.graph.indptr[place.cell : place.cell + 2]
     around = snapshot.obs.iloc[space.graph.indices[start:end]]
     section = guess_library_key(snapshot.obs, snapshot.uns)
-    types = guess_cell_type_key(snapshot.obs)
+    types = guess_cell_type_key(snapshot.obs, snapshot.uns)
     parts = [] if section is None else [str(snapshot.obs[section].iloc[place.cell])]
     if types is not None:
         parts.append(", ".join(map(str, around[types].value_counts().index[:2])))

@@ -231,6 +231,17 @@ class Tissue:
 
         return units_of(self.snapshot)
 
+    @property
+    def type_key(self) -> str | None:
+        """The obs column of the cell types: that of the last run, else the likeliest."""
+        from napari_cellama.core.resolve import guess_cell_type_key
+        from napari_cellama.core.slots import recipe_of
+
+        for result in reversed(self.results.values()):
+            if (key := recipe_of(result).cell_type_key) in self.snapshot.obs:
+                return key
+        return guess_cell_type_key(self.snapshot.obs, self.snapshot.uns)
+
     def label_set(self, key: str) -> LabelSet:
         """Return the label set of that key, making it from the obs column where there is none.
 

@@ -76,6 +76,7 @@ class Portraits:
         known, snapshot = self._of(tissue, labels), tissue.snapshot
         around = next((told.around for told in known.told.values()), None)
         certainty, values = certainty_of(tissue, labels.key)
+        type_key = tissue.type_key
 
         def find(token: CancelToken) -> Told:
             steps = portraying(
@@ -86,6 +87,7 @@ class Portraits:
                 around=around,
                 certainty=values,
                 cancel=token,
+                type_key=type_key,
             )
             surroundings = next(steps)
             named = labels.key, labels.names, labels.colors

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_cellama.core.qc_thresholds import BY_NAME, reasons
-from napari_cellama.core.resolve import guess_cell_type_key
 from napari_cellama.ui import format as fmt
 from napari_cellama.ui.judging import by_hand, judgement_of
 from napari_cellama.ui.widgets.legend import number
@@ -47,7 +46,7 @@ def metrics(tissue: Tissue, cell: int) -> list[str]:
 
 def _who(tissue: Tissue, cell: int) -> str:
     obs = tissue.snapshot.obs
-    key = guess_cell_type_key(obs)
+    key = tissue.type_key
     labels = None if tissue.clusters is None else tissue.label_set(tissue.clusters)
     code = -1 if labels is None else labels.codes[cell]
     cluster = labels.names[code] if code >= 0 else ""

@@ -76,10 +76,10 @@ class Enrichment(QObject):
             self._why = "" if result.composition.size else "The run had no cell types."
             return
         self._why = "The neighbours are being counted…"
-        snapshot = tissue.snapshot
+        snapshot, type_key = tissue.snapshot, tissue.type_key
 
         def events(token: CancelToken) -> Iterator[Any]:
-            yield top_types(neighbors_of(snapshot, labels))
+            yield top_types(neighbors_of(snapshot, labels, type_key))
 
         def on_event(job: Job, event: Any) -> None:
             if isinstance(event, Failed):
@@ -97,7 +97,7 @@ class Enrichment(QObject):
             self.changed.emit()
 
 
-def neighbors_of(adata: AnnData, labels: LabelSet) -> pd.DataFrame:
+def neighbors_of(adata: AnnData, labels: LabelSet, key: str | None) -> pd.DataFrame:
     """Compare the cell types near each cluster with those of the whole tissue.
 
     Parameters
@@ -106,6 +106,8 @@ def neighbors_of(adata: AnnData, labels: LabelSet) -> pd.DataFrame:
         The snapshot: obs, uns and positions are read.
     labels
         The clusters.
+    key
+        The obs column of the cell types, if there is one.
 
     Returns
     -------
@@ -114,10 +116,9 @@ def neighbors_of(adata: AnnData, labels: LabelSet) -> pd.DataFrame:
     """
     from napari_cellama.core.describe import neighbor_enrichment
     from napari_cellama.core.graph import spatial_graph
-    from napari_cellama.core.resolve import guess_cell_type_key, guess_library_key
+    from napari_cellama.core.resolve import guess_library_key
     from napari_cellama.core.tissue import obs_feature, obs_types, positions
 
-    key = guess_cell_type_key(adata.obs)
     if key is None:
         return pd.DataFrame()
     section = guess_library_key(adata.obs, adata.uns)

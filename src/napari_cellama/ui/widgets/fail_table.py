@@ -17,7 +17,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_cellama.core.resolve import guess_cell_type_key
 from napari_cellama.ui.judging import PASSES, judgement_of
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def groups_of(tissue: Tissue) -> dict[str, pd.Categorical | None]:
     groups: dict[str, pd.Categorical | None] = {_REASON: None}
     if tissue.clusters is not None:
         groups[_NICHE] = tissue.label_set(tissue.clusters).flat().categorical()
-    if (key := guess_cell_type_key(tissue.snapshot.obs)) is not None:
+    if (key := tissue.type_key) is not None:
         groups[_TYPE] = pd.Categorical(tissue.snapshot.obs[key])
     if (sections := tissue.quality.section_labels()) is not None and len(sections.categories) > 1:
         groups[_SECTION] = sections

@@ -76,7 +76,7 @@ class RecipeForm(QWidget):
         UserError
             With one sentence about the first value that cannot be.
         """
-        return self._type.create(**{name: edit.value for name, edit in self.editors.items()})
+        return self._type(**{name: edit.value for name, edit in self.editors.items()})
 
     def set_recipe(self, recipe: Recipe) -> None:
         """Show a recipe.

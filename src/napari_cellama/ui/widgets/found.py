@@ -34,7 +34,7 @@ _PAUSE_MS = 60
 
 
 class Threshold(QWidget):
-    """A slider over the scores; moving it selects the cells that reach it.
+    """A slider over the scores; moving it selects the cells that reach it and are shown.
 
     ``chosen(float)`` says the threshold once the slider rests or the button is pressed.
     """
@@ -43,7 +43,7 @@ class Threshold(QWidget):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
-        self._sorted = np.zeros(0, np.float32)
+        self._sorted = self._shown = np.zeros(0, np.float32)
         self.slider = QSlider(Qt.Orientation.Horizontal, self)
         self.slider.setRange(0, _STEPS)
         self.slider.setPageStep(_STEPS // 20)
@@ -77,7 +77,7 @@ class Threshold(QWidget):
         """Forget that the slider was moved: its scores are no longer those that are shown."""
         self._timer.stop()
 
-    def show_scores(self, scores: np.ndarray) -> None:
+    def show_scores(self, scores: np.ndarray, hidden: np.ndarray) -> None:
         """Show other scores, with the threshold at their 95th percentile; selects nothing."""
         self._timer.stop()
         self._sorted = np.sort(scores[np.isfinite(scores)])
@@ -85,6 +85,12 @@ class Threshold(QWidget):
         first = float(self._sorted[int(_FIRST * (len(self._sorted) - 1))])
         with QSignalBlocker(self.slider):
             self.slider.setValue(round(_STEPS * (first - low) / max(high - low, 1e-9)))
+        self.leave_out(scores, hidden)
+
+    def leave_out(self, scores: np.ndarray, hidden: np.ndarray) -> None:
+        """Count without the cells that are hidden, because they will not be selected."""
+        shown = scores[np.isfinite(scores) & ~hidden]
+        self._shown = self._sorted if len(shown) == len(self._sorted) else np.sort(shown)
         self._count()
 
     def _on_moved(self) -> None:
@@ -92,7 +98,7 @@ class Threshold(QWidget):
         self._timer.start()
 
     def _count(self) -> None:
-        reached = len(self._sorted) - np.searchsorted(self._sorted, np.float32(self.value))
+        reached = len(self._shown) - np.searchsorted(self._shown, np.float32(self.value))
         self.count.setText(f"{fmt.count(int(reached), 'cell')} at {self.value:.2f} or more")
 
     def _choose(self) -> None:
@@ -144,6 +150,7 @@ class FoundView(QWidget):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self._search: Search | None = None
+        self._hidden: np.ndarray | None = None
         self.title = self._label("groupTitle")
         self.asked = self._label("muted")
         self.within = self._label("muted")
@@ -162,21 +169,29 @@ class FoundView(QWidget):
         layout.addWidget(self.places)
         self.hide()
 
-    def show_search(self, search: Search | None, legend: Legend | None, in_part: bool) -> None:
-        """Show what was found; ``legend`` where the tissue, or a part, is painted by it."""
+    def show_search(
+        self, search: Search | None, legend: Legend | None, in_part: bool, hidden: np.ndarray
+    ) -> None:
+        """Show what was found; ``legend`` where the tissue, or a part, is painted by it.
+
+        ``hidden`` are the cells that a threshold will not select.
+        """
         self.setVisible(search is not None)
         self.within.setVisible(legend is not None and in_part)
         self.legend.show_legend(legend)
         if search is self._search:
+            if search is not None and hidden is not self._hidden:
+                self._hidden = hidden
+                self.threshold.leave_out(search.found.scores, hidden)
             return
         self.threshold.stop()
         if search is None:
             self._search = None
             return
-        self._search = search
+        self._search, self._hidden = search, hidden
         self.title.setText(search.title)
         self.asked.setText(asked_of(search))
-        self.threshold.show_scores(search.found.scores)
+        self.threshold.show_scores(search.found.scores, hidden)
         self.places.show_places(search.spots)
 
     def _label(self, name: str) -> QLabel:

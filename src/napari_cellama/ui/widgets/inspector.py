@@ -215,11 +215,9 @@ class SentenceInspector(QWidget):
 
     def _name(self, cell: int) -> str:
         """Return e.g. ``"cell42 · Pyramidal L6 · 3"``: name, type, cluster."""
-        from napari_cellama.core.resolve import guess_cell_type_key
-
         tissue = self._session.active
         obs, labels = tissue.snapshot.obs, self._session.clusters
-        key = guess_cell_type_key(obs)
+        key = tissue.type_key
         code = -1 if labels is None else labels.codes[cell]
         cluster = labels.names[code] if code >= 0 else ""
         kind = "" if key is None else str(obs[key].iloc[cell])

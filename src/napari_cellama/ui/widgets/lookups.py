@@ -44,7 +44,7 @@ def column_offers(adata: AnnData) -> Mapping[str, Offer]:
     types = cell_type_columns(obs)
     whole = [str(name) for name in obs if is_integer_dtype(obs[name])]
     texts = {name: f"{name} ({obs[name].nunique():,})" for name in [*types, *whole]}
-    guessed = guess_cell_type_key(obs)
+    guessed = guess_cell_type_key(obs, adata.uns)
     types.sort(key=lambda name: name != guessed)
     return {
         "cell_type_column": Offer([*((texts[name], name) for name in types), _NONE], guessed),

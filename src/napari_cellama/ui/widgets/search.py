@@ -216,7 +216,9 @@ class SearchDock(QWidget):
         coloring = None if tissue is None else tissue.coloring
         painted = search is not None and coloring is not None and coloring.name == search.title
         legend = self._layers.legend_of(tissue) if painted and coloring.kind == "score" else None
-        self.found.show_search(search, legend, tissue is not None and bool(tissue.selection.any()))
+        in_part = tissue is not None and bool(tissue.selection.any())
+        hidden = np.zeros(0, bool) if tissue is None else tissue.hidden
+        self.found.show_search(search, legend, in_part, hidden)
         why = self._searching.why_not()
         self.empty.setText(
             _NO_TISSUE if tissue is None else why if why == NOTHING_TO_SEARCH else _LOOK
