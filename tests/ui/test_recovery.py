@@ -303,6 +303,10 @@ def test_undoing_a_restoration_leaves_what_was_measured_since(kept, open_viewer,
     session.undo()
     assert session.active.quality is None
     assert session.active.coloring.kind == "labels", "what it was coloured by is gone"
+    session.recovery.write_now()  # while what was restored is still being written
+    wait_for(lambda: not list(files.folder().glob("*.measured")) and not listed())
+    wait_for(lambda: session.jobs.current(f"recovery {session.active.id}") is None)
+    assert not list(files.folder().glob("*.measured"))
     session.redo()
     session.quality.measure()
     wait_for(lambda: session.jobs.current("quality") is None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -44,8 +45,10 @@ class Recovery:
         self._keys: dict[int, str] = {}
         self._offers: dict[int, Path] = {}
         self._changed: set[int] = set()
-        #: What was measured of tissues and is kept, or needs not be.
+        #: What was measured of tissues and is kept, or needs not be; missing while it is written.
         self._measured: dict[int, QCResult | None] = {}
+        # One after the other: what was written last must be the last that was made.
+        self._writer = ThreadPoolExecutor(1, "napari-cellama recovery")
         self._timer = QTimer(singleShot=True)
         self._timer.timeout.connect(self.write_now)
         session.history_changed.connect(self._on_change)
@@ -57,6 +60,7 @@ class Recovery:
         """Stop watching, as the window closes; a selection alone would not be missed."""
         with suppress(RuntimeError):  # at the program's end Qt may be gone already
             self._timer.stop()
+        self._writer.shutdown()  # what was begun is written to its end
         for tissue in self._session.tissues:
             if tissue.saved and (key := self._keys.get(tissue.id)):
                 files.remove_work(files.own_path(key))
@@ -131,8 +135,13 @@ class Recovery:
 
     def _on_measured(self, tissue: Tissue) -> None:
         """Keep what has been measured; that limits were moved is a change of its own."""
-        if tissue.quality is not self._measured.get(tissue.id):
+        if not self._is_kept(tissue):
             self._on_change(tissue)
+
+    def _is_kept(self, tissue: Tissue) -> bool:
+        """Return whether what was measured is on disk or needs not be."""
+        kept = self._measured
+        return tissue.id in kept and kept[tissue.id] is tissue.quality
 
     def write_now(self) -> None:
         """Write what has changed."""
@@ -148,9 +157,11 @@ class Recovery:
         masks = tissue.selection, tissue.hidden
         work = files.Work(labels, tissue.clusters, *masks, *tissue.changed_quality)
         measured, beside = tissue.quality, files.measured_path(path)
-        known = measured is self._measured.get(tissue.id)
+        known = self._is_kept(tissue)
+        if not known:
+            self._measured.pop(tissue.id, None)
 
-        def events(token: CancelToken) -> Iterator[Any]:
+        def write() -> None:
             if not known and measured is None:
                 beside.unlink(missing_ok=True)
             elif not known:
@@ -161,6 +172,11 @@ class Recovery:
                 files.write_work(path, work)
             if and_remove is not None and and_remove != path:
                 files.remove_work(and_remove)
+
+        written = self._writer.submit(write)
+
+        def events(token: CancelToken) -> Iterator[Any]:
+            written.result()
             return iter(())
 
         def on_event(job: Job, event: Any) -> None:
@@ -176,4 +192,4 @@ class Recovery:
         self._changed.discard(tissue.id)
         self._measured[tissue.id] = tissue.quality
         if key := self._keys.get(tissue.id):
-            files.remove_work(files.own_path(key))
+            self._writer.submit(files.remove_work, files.own_path(key))
