@@ -130,7 +130,7 @@ def _nothing_is_left(
     threads = set(threading.enumerate())
     windows = {id(widget) for widget in QApplication.topLevelWidgets()}
     yield
-    QThreadPool.globalInstance().waitForDone(5_000)
+    QThreadPool.globalInstance().waitForDone(20_000)
     QApplication.processEvents()
     assert QThreadPool.globalInstance().activeThreadCount() == 0, "a job outlived its test"
     # dask reads the images that napari shows on threads that it keeps.

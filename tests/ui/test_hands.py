@@ -139,13 +139,19 @@ def pages(dock: QWidget) -> list[int]:
     return list(range(dock.pages.count())) if hasattr(dock, "pages") else [0]
 
 
-def check_pages(dock: QWidget, qtbot, state: str, tips: dict) -> list[str]:
-    """Check a dock, and each of its pages."""
+#: The jobs that docks wait for.
+SLOTS = ("search", "quality", "layout", "portrait", "explanation", "enrichment")
+
+
+def check_pages(dock: QWidget, session, qtbot, state: str, tips: dict) -> list[str]:
+    """Check a dock, and each of its pages, once what it asks for has come."""
     faults = []
     for page in pages(dock):
         if hasattr(dock, "pages"):
             dock.pages.setCurrentIndex(page)
-            qtbot.wait(50)
+        qtbot.wait(50)
+        qtbot.waitUntil(lambda: not any(map(session.jobs.current, SLOTS)), timeout=60_000)
+        QApplication.processEvents()
         faults += check(dock, state, tips)
     return faults
 
@@ -154,11 +160,11 @@ def check_pages(dock: QWidget, qtbot, state: str, tips: dict) -> list[str]:
 def test_every_control_is_named_said_and_reached(viewer, make_adata, qtbot, name):
     dock, session = opened(viewer, qtbot, name), session_of(viewer)
     tips: dict[tuple[int, bool], str] = {}
-    faults = check_pages(dock, qtbot, "nothing open", tips)
+    faults = check_pages(dock, session, qtbot, "nothing open", tips)
     tissue = Tissue.from_adata(make_adata(), "section")
     show(viewer, tissue)
     QApplication.processEvents()
-    faults += check_pages(dock, qtbot, "opened", tips)
+    faults += check_pages(dock, session, qtbot, "opened", tips)
     session.show_clusters("celltype")
     session.take_result(tissue, api.find_niches(tissue.snapshot, RECIPE, lambda event: None))
     session.select(session.clusters.mask(0))
@@ -169,14 +175,11 @@ def test_every_control_is_named_said_and_reached(viewer, make_adata, qtbot, name
         session.quality.measure()
     if name == "embedding":
         session.layouts.make("niches")
-    slots = "search", "quality", "layout", "portrait", "explanation", "enrichment"
-    qtbot.waitUntil(lambda: not any(map(session.jobs.current, slots)), timeout=60_000)
-    QApplication.processEvents()
-    faults += check_pages(dock, qtbot, "after a run", tips)
+    faults += check_pages(dock, session, qtbot, "after a run", tips)
     session.color_by(Coloring("gene", "CD3E"))
     session.editing.hide()
     QApplication.processEvents()
-    faults += check_pages(dock, qtbot, "coloured by a gene", tips)
+    faults += check_pages(dock, session, qtbot, "coloured by a gene", tips)
     assert not faults, "\n".join(dict.fromkeys(faults))
 
 
