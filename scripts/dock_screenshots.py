@@ -197,12 +197,19 @@ def _covered(parent: QWidget) -> Iterator[str]:
     """Yield which of the widgets in a layout, and in those within it, overlap or stick out."""
     shown = [widget for widget in _in_layout(parent.layout()) if widget.isVisible()]
     for one, other in combinations(shown, 2):
+        if _lies_over(one) or _lies_over(other):
+            continue
         both: QRect = one.geometry() & other.geometry()
         if both.width() > 1 and both.height() > 1:
             yield f"{type(one).__name__} and {type(other).__name__} overlap"
     for widget in shown:
         if not parent.rect().adjusted(-1, -1, 1, 1).contains(widget.geometry()):
             yield f"{type(widget).__name__} sticks out of {type(parent).__name__}"
+
+
+def _lies_over(widget: QWidget) -> bool:
+    """Whether a widget is meant to lie over others, as what is said on the map does."""
+    return widget.testAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
 
 
 def _in_layout(layout: QLayout) -> Iterator[QWidget]:
