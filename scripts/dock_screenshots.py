@@ -4,9 +4,10 @@
 
 SECTION has obs['celltype']; the osmFISH section is meant. Its niches are found first, then each
 dock is brought to a state with something to see. Writes DIR/DOCK-THEME-WIDTH.png and prints, for
-each, the canvas's share of the window and whatever text is cut or widget covers another. The exit
-code is 1 if there is such a fault or the canvas has less than 46% of the width of a window of
-1,280 pixels, or less than 60% of one of 1,920.
+each, the canvas's share of the window and whatever text is cut, widget covers another or dock has
+a ragged right edge. The exit code is 1 if there is such a fault, if the window had to grow, or if
+the canvas has less than 46% of the width of a window of 1,280 pixels, or less than 60% of one of
+1,920; also beside the controls of a pyramid.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ from napari_cellama.ui.widgets.embedding import EmbeddingDock
 
 #: Width and height of the windows, and the least share of the width that the canvas keeps.
 WINDOWS = {1280: (800, 0.46), 1920: (1080, 0.60)}
-PATIENCE_S = 120
+PATIENCE_S = 300
+#: What ends within so many pixels of a dock's right edge reaches to it, and may be so many off.
+_EDGE, _UNSEEN = 16, 2
 
 
 def settle(seconds: float = 0.3) -> None:
@@ -99,7 +102,8 @@ def prepare_quality(dock: QWidget, session) -> None:
 
 
 def prepare_understand(dock: QWidget, session) -> None:
-    """Click a cell."""
+    """Click a cell, in the colours of the niches."""
+    session.show_clusters("niche")
     dock.pages.setCurrentIndex(0)
     session.pick_cell(2_000)
     wait(dock.inspector.shown.isVisible)
@@ -121,11 +125,30 @@ def prepare_cluster_end(dock: QWidget, session) -> None:
 
 
 def prepare_embedding(dock: QWidget, session) -> None:
-    """Select a niche."""
+    """Select a niche, and let Understand, which is in front, look at it."""
     session.show_clusters("niche")
-    wait(lambda: session.jobs.current("portrait") is None)
     wait(lambda: session.layouts.get(session.active, "niches") is not None)
     session.select(session.clusters.mask(1))
+    settle()
+    wait(lambda: session.jobs.current("portrait") is None)
+
+
+def prepare_parts(dock: QWidget, session) -> None:
+    """Divide the largest niche."""
+    session.show_clusters("niche")
+    session.select(session.clusters.mask(0))
+    QTest.mouseClick(dock.tools.division.button, Qt.MouseButton.LeftButton)
+    wait(lambda: session.jobs.current("subcluster") is None)
+
+
+def prepare_pyramid(dock: QWidget, session) -> None:
+    """Show the controls of a pyramid, as large images and outlines have."""
+    viewer = napari.current_viewer()
+    levels = [np.zeros((16_384 >> k,) * 2, np.uint8) for k in range(5)]
+    units = viewer.layers[0].units
+    viewer.add_image(levels, multiscale=True, units=units, visible=False, name="image")
+    labels = [level.astype(np.int32) for level in levels[2:]]
+    viewer.add_labels(labels, multiscale=True, units=units, visible=False, name="outlines")
 
 
 #: A dock's title, what its picture is called, and what brings it to a state to be seen.
@@ -138,6 +161,8 @@ SCENES: tuple[tuple[str, str, Callable], ...] = (
     ("Understand", "understand-cluster", prepare_cluster),
     ("Understand", "understand-cluster-end", prepare_cluster_end),
     ("Embedding", "embedding", prepare_embedding),
+    ("Clusters", "clusters-parts", prepare_parts),
+    ("Clusters", "clusters-pyramid", prepare_pyramid),
 )
 
 
@@ -154,6 +179,8 @@ def faults(dock: QWidget) -> Iterator[str]:
             yield from _squeezed_rows(widget)
         if isinstance(widget, QComboBox) and _shows_nothing(widget):
             yield f"shows none of its {widget.count()} choices: {widget.accessibleName()!r}"
+        if widget is dock:
+            yield from _ragged(widget)
         if widget.layout() is not None and "Stack" not in type(widget).__name__:
             yield from _covered(widget)
 
@@ -197,12 +224,19 @@ def _covered(parent: QWidget) -> Iterator[str]:
     """Yield which of the widgets in a layout, and in those within it, overlap or stick out."""
     shown = [widget for widget in _in_layout(parent.layout()) if widget.isVisible()]
     for one, other in combinations(shown, 2):
+        if _lies_over(one) or _lies_over(other):
+            continue
         both: QRect = one.geometry() & other.geometry()
         if both.width() > 1 and both.height() > 1:
             yield f"{type(one).__name__} and {type(other).__name__} overlap"
     for widget in shown:
         if not parent.rect().adjusted(-1, -1, 1, 1).contains(widget.geometry()):
             yield f"{type(widget).__name__} sticks out of {type(parent).__name__}"
+
+
+def _lies_over(widget: QWidget) -> bool:
+    """Whether a widget is meant to lie over others, as what is said on the map does."""
+    return widget.testAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
 
 
 def _in_layout(layout: QLayout) -> Iterator[QWidget]:
@@ -214,6 +248,19 @@ def _in_layout(layout: QLayout) -> Iterator[QWidget]:
             yield from _in_layout(item.layout())
 
 
+def _ragged(dock: QWidget) -> Iterator[str]:
+    """Yield whether what reaches to a dock's right edge ends at different places there."""
+    if any(area.verticalScrollBar().isVisible() for area in dock.findChildren(QScrollArea)):
+        return  # whose bar stands beside what is in it
+    kinds = QAbstractButton, QComboBox
+    widgets = (widget for kind in kinds for widget in dock.findChildren(kind))
+    shown = [widget for widget in widgets if not widget.visibleRegion().isEmpty()]
+    ends = {widget.mapTo(dock, widget.rect().topRight()).x() for widget in shown}
+    ends = {end for end in ends if end > dock.width() - _EDGE}
+    if ends and max(ends) - min(ends) > _UNSEEN:
+        yield f"the right edge is ragged by {max(ends) - min(ends)} pixels"
+
+
 def photograph(viewer: napari.Viewer, path: Path, least: float) -> bool:
     """Save the window with a dock in front; returns whether all is well."""
     window = main_window(viewer)
@@ -222,6 +269,8 @@ def photograph(viewer: napari.Viewer, path: Path, least: float) -> bool:
     share = viewer.window._qt_viewer.canvas.native.width() / window.width()
     found = sorted({fault for dock in _docks_in_sight(window) for fault in faults(dock.widget())})
     wide = share >= least
+    if window.height() != WINDOWS[window.width()][0]:
+        found.append(f"the window had to grow to {window.height()} pixels")
     remark = "; ".join([*found, *([] if wide else [f"the canvas should have {least:.0%}"])])
     print(f"{path.name:32s} canvas {share:.0%} of the width  {remark or 'no fault'}", flush=True)
     return wide and not found

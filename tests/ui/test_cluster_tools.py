@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.utils.theme import get_theme
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication, QFileDialog, QInputDialog, QVBoxLayout, QWidget
 
@@ -131,7 +132,9 @@ def test_number_method_and_seed_are_the_users_own(qtbot, opened):
 
 def test_parts_are_folded_by_sign_and_by_key(qtbot, opened):
     _, session, dock = opened
+    assert dock.title.text() == "4 clusters"
     subclustered(qtbot, session, dock)
+    assert dock.title.text() == "5 clusters"  # the one that was divided is its parts now
     whole = rows(dock)
     table = dock.table
     index = table.model().index(0, Column.NAME)
@@ -301,10 +304,16 @@ def test_every_action_says_what_it_does_and_no_key_is_twice(opened):
 
 
 def test_help_lists_every_key(qtbot, opened):
-    _, _, dock = opened
+    viewer, _, dock = opened
     shown = dock.help_button.show_keys()
     for action in ACTIONS:
         assert f"<b>{action.key_text}</b>" in shown.text()
+    # In the theme's colours: the desktop's would leave white letters on white.
+    image = shown.grab().toImage()
+    lights = {image.pixelColor(x, y).lightness() for x in range(200) for y in range(60)}
+    assert max(lights) - min(lights) > 120
+    assert image.pixelColor(3, 3).lightness() < 100
+    assert get_theme(viewer.theme).background.as_rgb_tuple()[0] < 100
     shown.close()
 
 
@@ -351,7 +360,12 @@ def test_label_sets_are_duplicated_renamed_compared_and_deleted(
     qtbot.waitUntil(lambda: bool(found()), timeout=30_000)
     comparison = found()[0]
     assert "Adjusted Rand index 0." in comparison.summary.text()
+    assert "Rows: mine; columns: celltype" in comparison.summary.text()
     assert (comparison.table.rowCount(), comparison.table.columnCount()) == (3, 4)
+    shades = [[comparison.table.item(i, j).background().color().alpha() for j in range(4)]
+              for i in range(3)]  # fmt: skip
+    assert [np.count_nonzero(row) for row in shades] == [2, 1, 1]
+    assert shades[1][2] > max(shades[0])
     header = comparison.table.horizontalHeader()
     wanted = [header.sectionSizeHint(column) for column in range(4)]
     assert all(header.sectionSize(column) >= wanted[column] for column in range(4))

@@ -536,6 +536,8 @@ def test_without_a_tissue_the_dock_says_what_to_do(viewer, add_dock):
         assert not button.isEnabled()
         assert button.toolTip() == "Open a tissue first."
     assert not dock.labels.isEnabled()
+    assert not dock.labels_menu.isEnabled()
+    assert dock.labels_menu.toolTip() == "Open a tissue first."
     assert not dock.coloring.isEnabled()
 
 

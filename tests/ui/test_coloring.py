@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
 from napari_cellama.ui.painting import Legend, legend_of
 from napari_cellama.ui.tissue import Coloring, Tissue
 from napari_cellama.ui.widgets.coloring import ChoiceModel, ColoringField, choices_of
-from napari_cellama.ui.widgets.legend import LegendView, number
+from napari_cellama.ui.widgets.legend import LegendView, limits_text, number
 from napari_cellama.ui.widgets.rows import REMARK_ROLE
 
 
@@ -193,6 +193,20 @@ def test_a_continuous_legend_has_a_bar_and_its_limits(legend_view):
     left, right = image.pixelColor(4, 7), image.pixelColor(image.width() - 5, 7)
     assert left.blue() > left.green()  # viridis begins dark violet
     assert right.green() > right.blue()  # and ends yellow
+
+
+@pytest.mark.parametrize(
+    ("limits", "texts"),
+    [
+        ((0.62, 0.8741), ("0.620", "0.874")),
+        ((-1.634, 1.9), ("−1.63", "1.90")),
+        ((0, 0.5), ("0", "0.5")),
+        ((3, 12), ("3", "12")),
+        ((1e-9, 2.5), ("1e−09", "2.5")),
+    ],
+)
+def test_both_ends_of_the_bar_are_written_alike(limits, texts):
+    assert limits_text(*limits) == texts
 
 
 def test_a_long_legend_scrolls(qtbot, legend_view):

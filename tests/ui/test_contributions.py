@@ -24,6 +24,7 @@ from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.layers import show
 from napari_cellama.ui.panel import main_window, our_docks
 from napari_cellama.ui.tissue import Coloring, Tissue
+from napari_cellama.ui.widgets.embedding import EmbeddingDock
 
 NAMES = ("Niches", "Clusters", "Search", "QC", "Understand")
 TITLES = [f"{name} (CELLama)" for name in NAMES]
@@ -360,6 +361,14 @@ def test_the_tissue_keeps_its_share_of_the_window(viewer, session, qtbot, width,
     shown = next(dock for dock in our_docks(window) if not dock.visibleRegion().isEmpty())
     assert 340 <= shown.width() <= 420
     assert canvas.height() >= 0.9 * height
+    # The controls of pyramids, and the map, do not take the tissue's room.
+    viewer.window.add_dock_widget(EmbeddingDock(viewer), name="Embedding", area="left")
+    levels, units = [np.zeros((4096 >> k,) * 2, np.uint8) for k in range(3)], viewer.layers[0].units
+    viewer.add_image(levels, multiscale=True, units=units)
+    viewer.add_labels([level.astype(np.int32) for level in levels], multiscale=True, units=units)
+    qtbot.wait(100)
+    assert (window.width(), window.height()) == (width, height)
+    assert canvas.width() >= share * width
 
 
 def test_view_opens_a_window_on_the_data_and_writes_nothing(adata, opened):

@@ -12,7 +12,7 @@ import pytest
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QFileDialog
+from qtpy.QtWidgets import QAbstractItemView, QApplication, QDockWidget, QFileDialog
 
 from napari_cellama import api
 from napari_cellama.core import umap_process
@@ -132,6 +132,15 @@ def test_it_sits_on_the_left_whatever_opened_it(viewer, session, qtbot):
     qtbot.waitUntil(lambda: window.dockWidgetArea(dock.parent()) == left)
     assert our_docks(window) == []
     assert dock.parent().windowTitle() == "Embedding"
+
+
+def test_the_map_gets_the_height_that_the_layers_do_not_need(viewer, session, qtbot):
+    window = main_window(viewer)
+    window.resize(1280, 800)
+    dock = open_dock(viewer, qtbot)
+    qtbot.waitUntil(lambda: dock.shown.height() > 0.7 * dock.shown.width())
+    layers = window.findChild(QDockWidget, "layer list").findChild(QAbstractItemView)
+    assert layers.height() >= layers.sizeHintForRow(0)
 
 
 def test_it_can_float_and_comes_back(viewer, session, qtbot):

@@ -293,6 +293,18 @@ def test_units_are_the_datas_and_the_scale_bar_shows_them(viewer, make_adata):
     assert image.extent.world.max() == 8
 
 
+def test_tissues_in_different_units_are_said_to_be(viewer, make_adata):
+    told = []
+    session_of(viewer).message.connect(lambda level, text, _: told.append((level, text)))
+    show(viewer, Tissue.from_adata(make_adata(20), "one"))
+    show(viewer, Tissue.from_adata(make_adata(20), "two"))
+    assert told == []
+    show(viewer, Tissue.from_adata(make_adata(20, units="pixel"), "three"))
+    ((level, text),) = told
+    assert level == "warning"
+    assert text.startswith("three is measured in pixels, one in µm: each is drawn by its own")
+
+
 @pytest.mark.parametrize("selected", ["cells", "other", "nothing"])
 def test_a_click_picks_the_cell_whatever_layer_is_selected(
     viewer, session, tissue, canvas, selected

@@ -47,7 +47,7 @@ def test_each_stage_has_a_rate_of_its_own():
 
 def test_a_stage_without_a_total_says_its_name_and_its_remark():
     line = Pace(Clock()).line(Progress("Model", note="NVIDIA H200"))
-    assert line == "Language model · NVIDIA H200"
+    assert line == "Starting the language model · NVIDIA H200"
 
 
 def test_steps_that_come_fast_are_shown_now_and_then(qtbot):

@@ -77,7 +77,7 @@ def test_a_click_takes_the_cells_sentence_apart(ready, viewer, session, canvas, 
     tissue = session.active
     kind = tissue.snapshot.obs["celltype"].iloc[17]
     niche = session.clusters.names[session.clusters.codes[17]]
-    assert ready.title.text() == f"cell17 · {kind} · {niche}"
+    assert ready.title.text() == f"cell17 · {kind} · niche {niche}"
     written = dict(zip(("genes", "niche"), _sentences(tissue, 17), strict=True))
     plain = re.sub("<small>.*?</small>", "", ready.sentence.text())
     plain = re.sub("<[^>]*>", " ", plain).replace("\u200b", "")

@@ -59,24 +59,25 @@ def enrichment_figure(
     values, number = enrichment[order].T, counts.loc[list(marked), order].sum(axis=0)
     largest = float(np.abs(values.to_numpy()).max(initial=0))
     most = min(max(1.0, largest), _STRONGEST)
-    clusters = [elided(name, _LONGEST) for name in values.columns]
+    clusters = _short(values.columns)
     remarks = [f"{count:,}" for count in number]
     left, right = (text_width(texts, _SIZE) + 0.1 for texts in (_short(order), remarks))
-    below = text_width(clusters, _SIZE) + 0.1
     height = _ROW * len(order)
+    inside = max(look.width - left - right - 2 * _EDGE, _LEAST)
+    step, upright = _spread(clusters, inside / max(len(clusters), 1))
+    below = (_ROW if upright else text_width(clusters, _SIZE)) + 0.1
     with style():
         figure = _figure(look, height + below + 3 * _EDGE + 4 * _BAR)
-        inside = max(look.width - left - right - 2 * _EDGE, _LEAST)
         top = _EDGE
         axes = _axes(figure, look, (left + _EDGE, top, inside, height))
         image = axes.imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
         axes.set_yticks(range(len(order)), _short(order))
-        step = int(np.ceil(len(clusters) * _ROW / inside))
-        shown = [i for i, name in enumerate(values.columns) if i % step == 0 or name in marked]
-        axes.set_xticks(shown, [clusters[i] for i in shown], rotation=90)
-        for i, name in enumerate(values.columns):
-            if name in marked:
-                _frame(axes, i, len(order), look.ink)
+        framed = np.array([name in marked for name in values.columns])
+        shown = _named(framed, step)
+        names = [clusters[i] for i in shown]
+        axes.set_xticks(shown, names, rotation=0 if upright else 90)
+        for column in np.flatnonzero(framed):
+            _frame(axes, column, len(order), look.ink)
         _at_right(axes, remarks, look)
         place = left + _EDGE, top + height + below + _EDGE, inside, _BAR
         bar = figure.colorbar(
@@ -89,6 +90,24 @@ def enrichment_figure(
         bar.set_label("log2 enrichment", size=_SIZE, labelpad=1, color=look.ink)
         bar.ax.tick_params(labelsize=_SIZE, length=2, pad=1, colors=look.ink)
     return figure
+
+
+def _spread(names: Sequence[str], column: float) -> tuple[int, bool]:
+    """Return which columns have room for their name, every first, second, …, and whether upright.
+
+    ``column`` is one column's width in inches. Names are turned where more of them fit so.
+    """
+    wide = int(np.ceil((text_width(names, _SIZE) + 0.06) / column))
+    turned = int(np.ceil(_ROW / column))
+    return (wide, True) if wide <= turned else (turned, False)
+
+
+def _named(framed: np.ndarray, step: int) -> list[int]:
+    """Return the columns that are named: the framed ones, and of the rest those with room."""
+    marked = np.flatnonzero(framed)
+    others = np.arange(0, len(framed), step)
+    far = np.abs(others[:, None] - marked[None]).min(axis=1, initial=len(framed)) >= step
+    return sorted({*marked.tolist(), *others[far].tolist()})
 
 
 def contingency_figure(table: pd.DataFrame, agreement: float, look: Look | None = None) -> Figure:

@@ -16,9 +16,12 @@ from napari_cellama.core.lasso import points_inside
 
 #: Pixels that a click may miss a point by, and that a hand may tremble during it.
 _REACH, _TREMBLE = 8.0, 4.0
-_MARGIN = 0.05
+#: Room around the points, as a share of their extent; below them stands what is said of the map.
+_MARGIN, _BELOW = 0.05, 0.14
 #: Corners of a lasso lie at least so many pixels apart.
 _STEP = 2.0
+#: Points' diameter in pixels, by the root of their number, and its least and largest.
+_SIZE, _SIZES = 170.0, (1.2, 6.0)
 
 
 class _OneView(SceneCanvas):
@@ -131,8 +134,8 @@ class MapCanvas:
         """Show all points."""
         low, high = self._points.min(axis=0), self._points.max(axis=0)
         size = np.maximum(high - low, 1e-3)
-        low, size = low - _MARGIN * size, (1 + 2 * _MARGIN) * size
-        self._view.camera.rect = (*low, *size)
+        low = low - np.array([_MARGIN, _BELOW]) * size
+        self._view.camera.rect = (*low, *((1 + _MARGIN + np.array([_MARGIN, _BELOW])) * size))
         self._whole = Rect(self._view.camera.rect)
 
     def move(self, right: float, up: float) -> None:
@@ -168,7 +171,7 @@ class MapCanvas:
         if on_top.any() and not on_top.all():
             order = np.concatenate([np.flatnonzero(~on_top), np.flatnonzero(on_top)])
             points, rgba = points[order], rgba[order]
-        size = float(np.clip(240 / np.sqrt(len(points)), 1.5, 7))
+        size = float(np.clip(_SIZE / np.sqrt(len(points)), *_SIZES))
         self._markers.set_data(points, size=size, face_color=rgba, edge_width=0, symbol="disc")
 
     def pixel_of(self, point: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QComboBox, QDockWidget, QMainWindow, QWidget
 
 from napari_cellama.ui.view import is_centred
 
@@ -17,10 +17,17 @@ if TYPE_CHECKING:
 #: The panel's width in pixels, in a window narrower than ``_WIDE`` and in a wide one.
 NARROW, BROAD = 340, 400
 _WIDE = 1500
-_SETTLED_MS = 50
+#: After what pauses the map's height is looked at, how often at most, and in how many looks it
+#: has to be as it was asked for.
+_SETTLED_MS, _LOOKS, _KEPT = 100, 40, 4
+#: How high a row of the list of layers is before there is one.
+_ROW = 34
+_LEAST_DOCK = 50
 _PACKAGE = "napari_cellama."
 #: What a dock on the left needs above and below its square canvas.
-_FRAME = 70
+_FRAME = 50
+#: How many letters of its entries a choice in napari's controls has room for at the least.
+_CHOICE_LETTERS = 9
 
 
 def main_window(viewer: Viewer) -> QMainWindow | None:
@@ -68,7 +75,20 @@ class PanelKeeper(QObject):
         self._is_fitted = False
         self._timer = QTimer(self, singleShot=True, interval=0)
         self._timer.timeout.connect(self._gather)
+        self._squaring = QTimer(self, interval=_SETTLED_MS)
+        self._squaring.timeout.connect(self._square)
+        self._looks = self._looks_kept = 0
         window.installEventFilter(self)
+        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+            event.connect(self._spare, position="last")
+        self._spare()
+
+    def _spare(self, event: object = None) -> None:
+        """Keep napari's own docks from taking the room of the tissue and of the map."""
+        viewer = self._viewer()
+        if viewer is not None:
+            keep_narrow(self._window)
+            keep_low(self._window, len(viewer.layers))
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Notice a new dock; it is not complete yet, so look at it in the next turn."""
@@ -81,8 +101,8 @@ class PanelKeeper(QObject):
         for dock in self._added:
             if _side(dock) == "left":
                 put_left(self._window, dock)
-                # It takes its height only once napari has laid the column out.
-                QTimer.singleShot(_SETTLED_MS, self._square)
+                self._looks, self._looks_kept = _LOOKS, _KEPT
+                self._squaring.start()
         docks = our_docks(self._window)
         added = [dock for dock in self._added if dock in docks]
         panel = [dock for dock in docks if dock not in added]
@@ -101,17 +121,29 @@ class PanelKeeper(QObject):
             QTimer.singleShot(0, self._refit)
 
     def _square(self) -> None:
-        """Make our docks on the left as high as they are wide, as far as there is room."""
+        """Make our docks on the left as high as they are wide, as far as there is room.
+
+        Qt forgets heights that are asked for before napari has laid the column out, so they are
+        asked for until they were kept for a few looks.
+        """
+        self._looks -= 1
+        if self._looks <= 0:
+            self._squaring.stop()
         beside = _on_the_left(self._window)
         ours = [dock for dock in beside if _side(dock) == "left"]
         others = [dock for dock in beside if dock not in ours]
         if not ours or not others:
             return
-        wanted = ours[-1].width() + _FRAME
         # The list of layers gives what ours takes; the controls above it need all they have.
         giver = max(others, key=lambda dock: dock.y())
-        left = giver.height() + ours[-1].height() - wanted
-        pair, heights = [giver, ours[-1]], [max(left, 1), wanted]
+        both = giver.height() + ours[-1].height()
+        left = max(both - ours[-1].width() - _FRAME, giver.minimumSizeHint().height())
+        pair, heights = [giver, ours[-1]], [left, both - left]
+        if giver.height() == left:
+            self._looks = min(self._looks, self._looks_kept)
+            self._looks_kept -= 1
+            return
+        self._looks_kept = _KEPT
         self._window.resizeDocks(pair, heights, Qt.Orientation.Vertical)
 
     def _refit(self) -> None:
@@ -142,6 +174,31 @@ def put_left(window: QMainWindow, dock: QDockWidget) -> None:
     if beside:
         width = max(other.minimumSizeHint().width() for other in beside)
         window.resizeDocks([dock], [width], Qt.Orientation.Horizontal)
+
+
+def keep_narrow(window: QMainWindow) -> None:
+    """Let no choice in napari's layer controls, as of a pyramid's levels, widen their column."""
+    short = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+    for dock in _napari_docks(window, "layer controls"):
+        for choice in dock.findChildren(QComboBox):
+            choice.setSizeAdjustPolicy(short)
+            choice.setMinimumContentsLength(_CHOICE_LETTERS)
+
+
+def keep_low(window: QMainWindow, n_layers: int) -> None:
+    """Let napari's list of layers be as low as its layers are, where they are few."""
+    for dock in _napari_docks(window, "layer list"):
+        for rows in dock.findChildren(QAbstractItemView):
+            row = max(rows.sizeHintForRow(0), _ROW)
+            wanted = max(1, n_layers) * row + 2 * rows.frameWidth() + 2
+            rows.setMinimumHeight(min(wanted, rows.minimumSizeHint().height()))
+        # Qt keeps what the dock needed before, until it is told of another height.
+        dock.setMinimumHeight(_LEAST_DOCK)
+
+
+def _napari_docks(window: QMainWindow, name: str) -> list[QDockWidget]:
+    """Return napari's own docks of a name."""
+    return [dock for dock in window.findChildren(QDockWidget) if dock.objectName() == name]
 
 
 def _on_the_left(window: QMainWindow) -> list[QDockWidget]:

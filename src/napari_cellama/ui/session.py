@@ -93,6 +93,19 @@ class Session(Viewing):
         if not tissue.has_matrix:
             tasks.read_matrix(self, tissue)
         outlines.read_if_there(self, tissue)
+        self._compare_units(tissue)
+
+    def _compare_units(self, tissue: Tissue) -> None:
+        """Say so where tissues that are drawn on one canvas count in different units."""
+        other = next((one for one in self.tissues if one.units != tissue.units), None)
+        if other is not None:
+            self.message.emit(
+                "warning",
+                f"{tissue.name} is measured in {_units(tissue)}, {other.name} in "
+                f"{_units(other)}: each is drawn by its own numbers, so their sizes cannot be "
+                "compared.",
+                "",
+            )
 
     def remove_tissue(self, tissue: Tissue) -> None:
         """Let go of a tissue whose layer was removed; a run on it is cancelled."""
@@ -232,3 +245,8 @@ class Session(Viewing):
         """Raise one sentence if the expression matrix has not arrived yet."""
         if not tissue.has_matrix:
             raise UserError("The genes are still being read; try again in a moment.")
+
+
+def _units(tissue: Tissue) -> str:
+    """Return what a tissue is measured in, as one says it."""
+    return "pixels" if tissue.units == "pixel" else tissue.units

@@ -103,7 +103,7 @@ class ClusterPortrait(QWidget):
         for group in self.groups[:2]:
             group.fold.expand(animate=False)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 6, 0)
+        layout.setContentsMargins(0, 6, 6, 0)
         layout.setSpacing(6)
         for widget in (self.title, self.empty, self.shown):
             layout.addWidget(widget)

@@ -308,10 +308,10 @@ def label_keys(tissue: Tissue) -> list[str]:
 
 
 def _summary(labels: LabelSet) -> str:
-    """Return e.g. ``"11 clusters · 120 cells without a label"``."""
+    """Return e.g. ``"11 clusters · 120 cells without a label"``; what has parts does not count."""
     n_unlabelled = len(labels.codes) - int(labels.sizes.sum())
     return fmt.joined(
-        fmt.count(len(labels.names), "cluster"),
+        fmt.count(len(labels.flat().names), "cluster"),
         f"{fmt.count(n_unlabelled, 'cell')} without a label" if n_unlabelled else "",
     )
 

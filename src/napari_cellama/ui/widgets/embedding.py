@@ -12,6 +12,7 @@ from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QComboBox,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
     QMenu,
@@ -21,7 +22,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QElidingLabel
 
 from napari_cellama.errors import UserError
 from napari_cellama.ui import format as fmt
@@ -50,8 +50,10 @@ _HELP = (
     "Drag to move, wheel to zoom; Shift and drag for a lasso, which replaces the selection or does "
     "what is chosen beside Lasso in the Clusters dock, and with Ctrl takes away; ? shows the keys."
 )
-
-
+_LEARNING = (
+    "The map is being made; its first cells appear once it is learnt. Everything else can be used "
+    "meanwhile."
+)
 _NO_TISSUE = "No tissue is open. Open one with File > Open, or drop a .h5ad file onto the window."
 
 
@@ -85,7 +87,7 @@ class EmbeddingDock(QWidget):
         self._keys = MapKeys(self.canvas, session, self._select_in_view)
         self.menu = PlotMenu(self.canvas.widget, "map.png", self.table, save=self.save_figure)
         self.save_button = QPushButton("Save", self)
-        self.empty, self.status = QLabel(self), QElidingLabel("", self)
+        self.empty, self.status = QLabel(self), QLabel(self)
         self._lay_out()
         follow_help_key(self)
         follow_theme(self, napari_viewer)
@@ -96,7 +98,7 @@ class EmbeddingDock(QWidget):
 
     def sizeHint(self) -> QSize:
         """Return a square that leaves the layers their room."""
-        return QSize(_SIZE, _SIZE + 60)
+        return QSize(_SIZE, _SIZE + 40)
 
     def _lay_out(self) -> None:
         self.of.addItems(list(_OF))
@@ -111,8 +113,10 @@ class EmbeddingDock(QWidget):
         self.empty.setObjectName("muted")
         self.empty.setWordWrap(True)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
-        self.status.setObjectName("muted")
-        self.canvas.widget.setMinimumSize(120, 170)
+        self.status.setObjectName("overlay")
+        self.status.setWordWrap(True)
+        self.status.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.canvas.widget.setMinimumSize(120, 100)
         self.canvas.widget.setToolTip(_HELP)
         self.shown = QStackedWidget(self)
         # Else napari takes the dock for one that wants no height and puts its own air below it.
@@ -120,6 +124,11 @@ class EmbeddingDock(QWidget):
         self.shown.setSizePolicy(expanding, expanding)
         self.shown.addWidget(self.empty)
         self.shown.addWidget(self.canvas.widget)
+        # What is said stands on the map, which needs all the height that there is.
+        over = QGridLayout()
+        over.addWidget(self.shown, 0, 0)
+        over.addWidget(self.status, 0, 0, Qt.AlignmentFlag.AlignBottom)
+        self.status.raise_()
         line = QHBoxLayout()
         line.setSpacing(6)
         line.addWidget(self.of, 1)
@@ -130,8 +139,7 @@ class EmbeddingDock(QWidget):
         layout.setContentsMargins(8, 4, 8, 6)
         layout.setSpacing(4)
         layout.addLayout(line)
-        layout.addWidget(self.shown, 1)
-        layout.addWidget(self.status)
+        layout.addLayout(over, 1)
         self._guard = WheelGuard(self)
         self._guard.watch(self.of)
 
@@ -249,6 +257,8 @@ class EmbeddingDock(QWidget):
         self.shown.setCurrentIndex(0 if layout is None else 1)
         why = self._layouts.why_not()
         how = why or f"Press Map to lay out the {self._of} by UMAP. {_HELP}"
+        if self._session.jobs.current(SLOT) is not None:
+            how = _LEARNING
         self.empty.setText(_NO_TISSUE if tissue is None else how)
         self._say(self._summary())
         self._refresh_button()
@@ -288,8 +298,9 @@ class EmbeddingDock(QWidget):
             self._step = event
             self._say(self._summary())
             return
-        self._say(event.sentence if isinstance(event, Failed) else self._summary())
-        self._refresh_button()
+        self.refresh()
+        if isinstance(event, Failed):
+            self._say(event.sentence)
 
     def _on_second(self) -> None:
         if not self._step.placed:
@@ -309,7 +320,7 @@ class EmbeddingDock(QWidget):
 
     def _say(self, text: str) -> None:
         self.status.setText(text)
-        self.status.setToolTip(text)
+        self.status.setVisible(bool(text))
 
 
 def _told(step: Step, job: Job) -> str:

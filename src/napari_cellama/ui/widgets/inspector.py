@@ -131,7 +131,7 @@ class SentenceInspector(QWidget):
         for widget in (box, self.table, self.copy_button, nearest_title, self.nearest):
             column.addWidget(widget)
         outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 6, 0)
+        outer.setContentsMargins(0, 6, 6, 0)
         outer.setSpacing(6)
         for widget in (self.title, self.empty, self.shown):
             outer.addWidget(widget)
@@ -170,6 +170,7 @@ class SentenceInspector(QWidget):
             return
         cell = tissue.picked
         self.title.setText(self._name(cell))
+        self.title.show()
         if self._answer is None or self._answer.explained.cell != cell:
             self._say(self._name(cell), "Taking its sentence apart…")
         adata, explain = tissue.snapshot, self._explainer.explain
@@ -179,6 +180,7 @@ class SentenceInspector(QWidget):
     def _say(self, title: str, text: str) -> None:
         self._answer = None
         self.title.setText(title)
+        self.title.setVisible(bool(title))
         self.empty.setText(text)
         self.empty.show()
         self.shown.hide()
@@ -214,14 +216,25 @@ class SentenceInspector(QWidget):
         self.shown.show()
 
     def _name(self, cell: int) -> str:
-        """Return e.g. ``"cell42 · Pyramidal L6 · 3"``: name, type, cluster."""
+        """Return e.g. ``"cell 42 · Pyramidal L6 · niche 3"``: name, type, cluster.
+
+        A number alone would not say what it is of.
+        """
         tissue = self._session.active
         obs, labels = tissue.snapshot.obs, self._session.clusters
         key = tissue.type_key
         code = -1 if labels is None else labels.codes[cell]
         cluster = labels.names[code] if code >= 0 else ""
+        cluster = f"{labels.key} {cluster}" if _is_number(cluster) else cluster
+        name = str(obs.index[cell])
+        name = f"cell {name}" if _is_number(name) else name
         kind = "" if key is None else str(obs[key].iloc[cell])
-        return fmt.joined(*dict.fromkeys([str(obs.index[cell]), kind, cluster]))
+        return fmt.joined(*dict.fromkeys([name, kind, cluster]))
+
+
+def _is_number(name: str) -> bool:
+    """Whether a name has digits and dots only, as niches' and their parts' have."""
+    return name.replace(".", "").isdigit()
 
 
 def part_rows(parts: tuple[Part, ...]) -> tuple[list[list[tuple[str, float]]], list[str]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QGuiApplication
+import numpy as np
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtGui import QColor, QGuiApplication, QPalette
 from qtpy.QtWidgets import (
     QDialog,
     QHBoxLayout,
@@ -24,6 +25,7 @@ from napari_cellama.errors import UserError
 from napari_cellama.figures import Look, contingency_figure
 from napari_cellama.ui import format as fmt
 from napari_cellama.ui.editing import refuse_fixed_set
+from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.plot_menu import PlotMenu
 from napari_cellama.ui.workers import Failed, Job
 
@@ -51,12 +53,24 @@ class LabelsMenu(QPushButton):
         super().__init__("Edit", parent)
         self._session, self._others = session, others
         self.setObjectName("menu")
-        self.setToolTip("Duplicate, rename, delete or compare the labels that are shown.")
         menu = QMenu(self)
         menu.setToolTipsVisible(True)
         menu.aboutToShow.connect(self.fill)
         self.setMenu(menu)
+        for signal in (session.active_changed, session.clusters_changed):
+            listen(self, signal, self.refresh)
+        self.refresh()
         self.compared.connect(lambda found: Comparison(*found, self.window()).show())
+
+    def refresh(self, *_: Any) -> None:
+        """Enable the button where labels are shown; otherwise say what to do first."""
+        why = "No clusters are shown; choose some under Labels."
+        if self._session.active is None:
+            why = "Open a tissue first."
+        has_labels = self._session.clusters is not None
+        tip = "Duplicate, rename, delete or compare the labels that are shown."
+        self.setEnabled(has_labels)
+        self.setToolTip(tip if has_labels else why)
 
     def fill(self) -> None:
         """Offer what can be done now; what cannot says why."""
@@ -136,7 +150,10 @@ class Comparison(QDialog):
         self.setWindowTitle(f"Compare {title}")
         self.summary = QLabel(
             f"Adjusted Rand index {agreement:.3f} over {fmt.count(int(table.to_numpy().sum()))} "
-            "cells with both labels (1: the same groups, 0: as by chance)",
+            "cells with both labels (1: the same groups, 0: as by chance). Rows: "
+            f"{fmt.elided(str(table.index.name), _HEADING)}; columns: "
+            f"{fmt.elided(str(table.columns.name), _HEADING)}; the stronger the colour, the larger "
+            "the share of the row's cells.",
             self,
         )
         self.summary.setWordWrap(True)
@@ -146,20 +163,17 @@ class Comparison(QDialog):
         for row, name in enumerate(table.index):
             self.table.setVerticalHeaderItem(row, _heading(name))
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        for row, counts in enumerate(table.to_numpy()):
-            for column, count in enumerate(counts):
-                item = QTableWidgetItem(f"{count:,}" if count else "")
-                item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-                self.table.setItem(row, column, item)
-        self.table.resizeColumnsToContents()
+        self._fill(table)
         self.said = QLabel("", self)
+        self.said.setWordWrap(True)
+        self.said.hide()
         self.menu = PlotMenu(
             self.table,
             "comparison.png",
             table.reset_index,
             lambda: contingency_figure(table, agreement, _look_for(table)),
         )
-        self.menu.told.connect(lambda _, text: self.said.setText(text))
+        self.menu.told.connect(lambda _, text: self._say(text))
         copy = QPushButton("Copy table", self)
         copy.setToolTip("Copy the counts as CSV.")
         copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(table.to_csv()))
@@ -173,7 +187,34 @@ class Comparison(QDialog):
         for widget in (self.summary, self.table, self.said):
             layout.addWidget(widget)
         layout.addLayout(line)
-        self.resize(640, 420)
+        self.resize(self._fitting())
+
+    def _fill(self, table: pd.DataFrame) -> None:
+        """Write the counts, the cells shaded by their share of the row."""
+        counts = table.to_numpy()
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        shade = self.palette().color(QPalette.ColorRole.Highlight)
+        for (row, column), count in np.ndenumerate(counts):
+            item = QTableWidgetItem(f"{count:,}" if count else "")
+            item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            color = QColor(shade)
+            color.setAlphaF(float(0.85 * shares[row, column]))
+            item.setBackground(color)
+            self.table.setItem(row, column, item)
+        self.table.resizeColumnsToContents()
+        self.table.resizeRowsToContents()
+
+    def _fitting(self) -> QSize:
+        """Return a size that shows the whole table, or as much as three quarters of the screen."""
+        header, side = self.table.horizontalHeader(), self.table.verticalHeader()
+        wide = header.length() + side.sizeHint().width() + 60
+        high = side.length() + header.sizeHint().height() + 160
+        most = self.screen().availableGeometry().size() * 0.75
+        return QSize(max(480, wide), max(320, high)).boundedTo(most)
+
+    def _say(self, text: str) -> None:
+        self.said.setText(text)
+        self.said.setVisible(bool(text))
 
 
 def _heading(name: object) -> QTableWidgetItem:

@@ -158,7 +158,7 @@ class LegendView(QWidget):
 
     def _show_bar(self, legend: Legend) -> None:
         self.bar.show_colormap(legend.colormap)
-        low, high = (number(value) for value in legend.limits)
+        low, high = limits_text(*legend.limits)
         self.low.setText(low)
         self.high.setText(high)
         tip = (
@@ -169,6 +169,16 @@ class LegendView(QWidget):
             widget.setToolTip(tip)
         self.unknown.setText(f"{fmt.count(legend.n_unknown, 'cell')} without a value, in grey")
         self.unknown.setVisible(legend.n_unknown > 0)
+
+
+def limits_text(low: float, high: float) -> tuple[str, str]:
+    """Return the ends of a colour bar, with as many decimals as each other, and a true minus."""
+    texts = number(low), number(high)
+    decimals = max(len(text.partition(".")[2]) for text in texts)
+    if 0 < decimals <= 4 and not any("e" in text or "," in text for text in texts):
+        # A zero needs no decimals beside a number that has some.
+        texts = tuple(f"{end:.{decimals}f}" if end else "0" for end in (low, high))
+    return texts[0].replace("-", "−"), texts[1].replace("-", "−")
 
 
 def number(value: float) -> str:

@@ -25,7 +25,7 @@ from napari_cellama.ui import format as fmt
 
 #: What the stages are called for people, where their own names are the method's.
 _STAGES = {
-    "Model": "Language model",
+    "Model": "Starting the language model",
     "Graph": "Finding neighbours",
     "Sentences": "Writing sentences",
     "Context": "Averaging over neighbours",
@@ -173,6 +173,7 @@ class MessageLine(QFrame):
         self.details.setFixedHeight(140)
         self.details.setToolTip("Select and copy this into a bug report.")
         links = QHBoxLayout()
+        links.setContentsMargins(2, 0, 0, 0)  # so that they begin below the sentence
         links.addWidget(self.more)
         links.addWidget(self.close_button)
         links.addStretch(1)

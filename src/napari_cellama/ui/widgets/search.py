@@ -101,6 +101,7 @@ class SearchDock(QWidget):
         self.query.setToolTip(f"{_LOOK} The arrow shows what was looked for before.")
         self.query.lineEdit().setPlaceholderText("Type what to look for")
         self.query.lineEdit().returnPressed.connect(self._search)
+        self.query.lineEdit().editingFinished.connect(self._show_start)
         self.query.activated.connect(self._search)
         self.of.addItems(list(_OF))
         self.raw.setToolTip(
@@ -141,13 +142,16 @@ class SearchDock(QWidget):
         buttons.setSpacing(6)
         buttons.addWidget(self.search_button, 3)
         buttons.addWidget(self.cancel_button, 1)
+        foot = QVBoxLayout()
+        foot.setContentsMargins(0, 0, 6, 0)  # ends where what is above it ends
+        for widget in (self.message, self.progress):
+            foot.addWidget(widget)
+        foot.addLayout(buttons)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 6, 4, 8)
         layout.setSpacing(8)
         layout.addWidget(scroll, 1)
-        for widget in (self.message, self.progress):
-            layout.addWidget(widget)
-        layout.addLayout(buttons)
+        layout.addLayout(foot)
         self._guard = WheelGuard(self)
         for watched in (self.query, self.of, self.found.threshold.slider):
             self._guard.watch(watched)
@@ -159,6 +163,11 @@ class SearchDock(QWidget):
     def _search(self, *_: Any) -> None:
         text = self.query.currentText()
         self._try(lambda: self._searching.search(text, self._of, raw=self.raw.isChecked()))
+
+    def _show_start(self) -> None:
+        """Show how a long description begins, once it is no longer being typed."""
+        if not self.query.lineEdit().hasFocus():
+            self.query.lineEdit().setCursorPosition(0)
 
     def _like_cell(self) -> None:
         tissue = self._session.active

@@ -36,7 +36,11 @@ class SmallTable(QTableWidget):
         super().__init__(0, len(headers), parent)
         self.setHorizontalHeaderLabels([header for header, _ in headers])
         for column, (_, tip) in enumerate(headers):
-            self.horizontalHeaderItem(column).setToolTip(tip)
+            head = self.horizontalHeaderItem(column)
+            head.setToolTip(tip)
+            # Over its column: the name's at the left, the numbers' at the right.
+            side = Qt.AlignmentFlag.AlignRight if column else Qt.AlignmentFlag.AlignLeft
+            head.setTextAlignment(side | Qt.AlignmentFlag.AlignVCenter)
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 8)
         self.setShowGrid(False)

@@ -43,6 +43,13 @@ QPushButton#link:disabled { border: 0; }
 QPushButton#link:hover { color: {{ opacity(text, 165) }}; }
 QProgressBar#thin { border: 0; border-radius: 3px; background-color: {{ primary }}; }
 QProgressBar#thin::chunk { border-radius: 3px; background-color: {{ current }}; }
+QLabel#overlay {
+  background-color: {{ opacity(background, 190) }}; color: {{ opacity(text, 190) }};
+  padding: 1px 4px; font-size: {{ font_size }};
+}
+QLabel#keys {
+  background-color: {{ foreground }}; color: {{ text }}; border: 1px solid {{ secondary }};
+}
 QFrame#message { background-color: {{ foreground }}; border-left: 3px solid {{ secondary }}; }
 QFrame#message[level="warning"] { border-left-color: {{ warning }}; }
 QFrame#message[level="error"] { border-left-color: {{ error }}; }
