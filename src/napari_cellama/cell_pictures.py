@@ -164,7 +164,7 @@ class CellPictures:
         bare = near[[not len(polygon) for polygon in found[:-1]]]
         own = there(found[-1]) if len(found[-1]) else empty
         radius = _RADIUS / look.n_windows
-        return Marks(there(center[None])[0], radius, own, others, there(self._xy[bare]))
+        return Marks(np.full(2, 0.5), radius, own, others, there(self._xy[bare]))
 
     def _trees(self, code: int) -> tuple[KDTree, np.ndarray]:
         """Return where a section's cells lie, and which they are."""
