@@ -11,17 +11,26 @@ The longest block is the longest time between two ticks of a timer in the window
 view is panned and zoomed in steps, measured as in ``event_loop.py``: less what the canvas took to
 draw (software, where there is no GPU), with what colouring the outlines took.
 
+While opening, napari takes in the layer in one go, whatever it shows; that is timed apart. What it
+takes of a plain image of as many pixels, the first one beside as many points, is measured in a
+window of another process. What the window of the cells alone takes to come, while outlines are
+read, and without any, is told too.
+
 What must hold: reading and the first picture within 15 s; painting anew within 0.3 s; no block of
 more than 100 ms, which nobody feels, while moving, nor while opening beyond what napari takes to
-add a plain image of as many pixels; and while moving no more work for the window's thread than half
-as much again as for that image. A process of low priority on a busy machine cannot show the blocks:
-what keeps the window from the interpreter may itself be kept from a core.
+take the layer in, nor while painting anew; and while moving no more work for the window's thread
+than half as much again as for a plain image of as many pixels. A process of low priority on a busy
+machine cannot show the blocks: what keeps the window from the interpreter may itself be kept from
+a core.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -45,8 +54,8 @@ def outlines(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return xy, vertices, np.arange(n + 1, dtype=np.int64) * CORNERS
 
 
-def section(n: int) -> Any:
-    """Return the cells as an AnnData that carries its outlines."""
+def section(n: int, *, outlined: bool = True) -> Any:
+    """Return the cells as an AnnData that carries its outlines, where it shall."""
     import pandas as pd
     import scipy.sparse as sp
     from anndata import AnnData
@@ -58,7 +67,7 @@ def section(n: int) -> Any:
     obs.index = [f"cell{i}" for i in range(n)]
     adata = AnnData(sp.csr_matrix((n, 1), dtype=np.float32), obs=obs, obsm={"spatial": xy})
     stored = {"vertices": vertices, "offsets": offsets, "names": obs.index.to_numpy()}
-    adata.uns["cellama"] = {"units": "µm", "boundaries": {"cells": stored}}
+    adata.uns["cellama"] = {"units": "µm"} | ({"boundaries": {"cells": stored}} if outlined else {})
     return adata
 
 
@@ -89,6 +98,8 @@ class Ticks:
     """
 
     def __init__(self, window: Any) -> None:
+        from napari.components import LayerList
+
         from event_loop import IdleProcess, Stopwatch
         from napari_cellama.ui.boundary_tiles import BoundaryTiles
 
@@ -103,23 +114,37 @@ class Ticks:
                 self.colored.append((start, time.perf_counter()))
 
         BoundaryTiles.window = timed
+        self.taken_in: list[tuple[float, float]] = []
+        insert = LayerList.insert
+
+        def inserted(*args: Any) -> None:
+            start = _awake()
+            insert(*args)
+            self.taken_in.append((time.perf_counter(), _awake() - start))
+
+        LayerList.insert = inserted
         self._counts = _queued() > 0
         self._watch, self._idle = Stopwatch(window, _awake), IdleProcess()
         self._watch.start()
-        self._restore = lambda: setattr(BoundaryTiles, "window", color)
+        self._patched = ((BoundaryTiles, "window", color), (LayerList, "insert", insert))
 
     def stop(self) -> np.ndarray:
         """Return (gaps, 2) in milliseconds: how long, and how long this thread worked."""
         from event_loop import waited_anyway
 
         self._watch.stop()
-        self._restore()
+        for owner, name, method in self._patched:
+            setattr(owner, name, method)
         late = self._idle.stop()
         spans = np.array(self._watch.spans)
         colored = waited_anyway(spans, np.array(self.colored).reshape(-1, 2))
         gaps = np.array(self._watch.gaps) + colored
+        self.alone = gaps.copy()  # what napari takes to take a layer in apart
+        for end, seconds in self.taken_in:
+            self.alone[(spans[:, 0] < end) & (end <= spans[:, 1])] -= seconds
         if not self._counts:
             gaps -= waited_anyway(spans, late)
+            self.alone -= waited_anyway(spans, late)
         worst = int(np.argmax(gaps))
         self.worst = f"{self._watch.busy[worst] * 1000:.0f} ms of it at work"
         self.seen = self._watch.seen().most_common(3)
@@ -179,6 +204,9 @@ def ours(n: int) -> dict[str, float]:
     found: dict[str, float] = {}
     before = peak_mib()
     found["read"] = wait(lambda: tissue.boundaries is not None)
+    rest()
+    found["longest block, the window"] = ticks.stop()[:, 0].max()
+    ticks = Ticks(main_window(viewer))
     start, worked = time.perf_counter(), time.process_time()
     session.draw_as("filled")
     wait(lambda: outlines.is_visible(tissue))
@@ -186,19 +214,27 @@ def ours(n: int) -> dict[str, float]:
     found["open"] = time.perf_counter() - start
     found["open, of processors' time"] = time.process_time() - worked
     found["longest block opening"] = ticks.stop()[:, 0].max()
+    found["longest block opening, napari's taking in apart"] = 1000 * ticks.alone.max()
+    found["block of napari's taking in"] = 1000 * sum(taken for _, taken in ticks.taken_in)
     ticks.tell("opening")
     shapes = [level.shape for level in outlines.layer_of(tissue).data]
     wait(lambda: outlines.tiles_of(tissue).is_settled)
     viewer.reset_view()
-    times = []
+    rest()
+    times, ticks = [], Ticks(main_window(viewer))
     for name in ("depth", "cell_type", "depth"):
+        rest(0.3)
         start = time.perf_counter()
         session.color_by(Coloring("obs", name))
         times.append(time.perf_counter() - start)
+    rest(0.3)
+    found["longest block painting anew"] = ticks.stop()[:, 0].max()
+    ticks.tell("painting anew")
     found["repaint"] = float(np.median(times))
     start = time.perf_counter()
     outlines.paint(tissue)
     found["of that the outlines"] = time.perf_counter() - start
+    rest(0.3)
     ticks = Ticks(main_window(viewer))
     move_about(viewer)
     gaps = ticks.stop()
@@ -209,9 +245,14 @@ def ours(n: int) -> dict[str, float]:
     found["colouring a view, median, moving"] = float(np.median(colored))
     found["MiB more at the peak"] = peak_mib() - before
     viewer.layers.clear()
-    found |= {f"{name}, plain image": value for name, value in plain(viewer, shapes).items()}
+    viewer.add_image(plain_levels(shapes), multiscale=True, rgb=True, interpolation2d="linear")
+    viewer.reset_view()
+    rest()
+    ticks = Ticks(main_window(viewer))
+    move_about(viewer)
+    found |= {f"{name}, plain image": value for name, value in moving(ticks.stop()).items()}
     viewer.close()
-    return found
+    return found | in_another_process(n, shapes)
 
 
 def moving(gaps: np.ndarray) -> dict[str, float]:
@@ -223,21 +264,49 @@ def moving(gaps: np.ndarray) -> dict[str, float]:
     }
 
 
-def plain(viewer: Any, shapes: list[tuple[int, ...]]) -> dict[str, float]:
-    """Measure moving about in an image of as many pixels that costs nothing to read."""
+def rest(seconds: float = 1) -> None:
+    """Let the window do what it has to."""
+    end = time.perf_counter() + seconds
+    wait(lambda: time.perf_counter() > end)
+
+
+def plain_levels(shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
+    """Return an image of as many pixels that costs nothing to read."""
+    return [np.broadcast_to(np.uint8([90, 60, 30, 200]), shape) for shape in shapes]
+
+
+def in_another_process(n: int, shapes: list[tuple[int, ...]]) -> dict[str, float]:
+    """Measure a plain image where none has been before."""
+    command = [sys.executable, __file__, "--cells", str(n), "--plain", json.dumps(shapes)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def plain(n: int, shapes: list[tuple[int, ...]]) -> dict[str, float]:
+    """Measure taking in a plain image, the first one beside points that are out of sight."""
+    import napari_cellama as nc
     from napari_cellama.ui.panel import main_window
 
-    levels = [np.broadcast_to(np.uint8([90, 60, 30, 200]), shape) for shape in shapes]
+    viewer = nc.view(section(n, outlined=False), docks=False)
+    viewer.window.resize(1600, 1000)
     ticks = Ticks(main_window(viewer))
-    viewer.add_image(levels, multiscale=True, rgb=True, interpolation2d="linear")
+    rest(3)
+    found = {"longest block, the window without outlines": ticks.stop()[:, 0].max()}
+    points = viewer.layers[-1]
+    points.visible = False
+    rest()
+    ticks = Ticks(main_window(viewer))
+    rest(0.5)
+    levels = plain_levels([tuple(shape) for shape in shapes])
+    viewer.add_image(
+        levels, multiscale=True, rgb=True, interpolation2d="linear", units=points.units
+    )
+    rest(0.5)
     viewer.screenshot(canvas_only=True, flash=False)
-    end = time.perf_counter() + 1
-    wait(lambda: time.perf_counter() > end)
-    found = {"longest block opening": ticks.stop()[:, 0].max()}
-    viewer.reset_view()
-    ticks = Ticks(main_window(viewer))
-    move_about(viewer)
-    return found | moving(ticks.stop())
+    rest(0.5)
+    found["longest block opening, plain image"] = ticks.stop()[:, 0].max()
+    viewer.close()
+    return found
 
 
 def shapes(n: int) -> dict[str, float]:
@@ -280,12 +349,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--cells", type=int, default=500_000)
     parser.add_argument("--baseline-cells", type=int, default=4_000)
+    parser.add_argument("--plain", type=json.loads, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.plain:
+        print(json.dumps(plain(asked.cells, asked.plain)))
+        return
     mine = ours(asked.cells)
     print(f"outlines of {asked.cells:,} cells, {CORNERS} corners each")
     for name, value in mine.items():
         unit = "MiB" if "MiB" in name else "ms" if "moving" in name or "block" in name else "s"
-        print(f"  {name:46}{value:10.3f} {unit}")
+        print(f"  {name:52}{value:10.3f} {unit}")
     times = asked.cells / asked.baseline_cells
     rows = [
         (
@@ -310,12 +383,12 @@ def judged(mine: dict[str, float]) -> int:
         (opened <= 15, f"read and drawn in {opened:.1f} s, at most 15 s"),
         (mine["repaint"] <= 0.3, f"painted anew in {mine['repaint']:.2f} s, at most 0.3 s"),
     ]
-    block = mine["longest block moving"]
-    claims.append((block <= 100, f"longest block moving {block:.0f} ms, at most 100 ms"))
-    name = "longest block opening"
-    own, theirs = mine[name], mine[f"{name}, plain image"]
-    text = f"{name} {own:.0f} ms, at most 100 ms more than a plain image's {theirs:.0f} ms"
-    claims.append((own <= 100 + theirs, text))
+    for when in ("moving", "painting anew"):
+        block = mine[f"longest block {when}"]
+        claims.append((block <= 100, f"longest block {when} {block:.0f} ms, at most 100 ms"))
+    own = mine["longest block opening, napari's taking in apart"]
+    text = f"longest block opening, napari's taking in apart {own:.0f} ms, at most 100 ms"
+    claims.append((own <= 100, text))
     name = "99th percentile of work moving"
     own, theirs = mine[name], mine[f"{name}, plain image"]
     text = (

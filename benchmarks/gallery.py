@@ -251,19 +251,20 @@ def alone(adata: Any) -> tuple[float, float, float]:
     from napari_cellama.core.crops import crop, viewing
     from napari_cellama.core.stored import THREADS
     from napari_cellama.core.threads import in_turn
+    from napari_cellama.ui.widgets.gallery import SIDE
 
     pictures = open_pictures(adata)
     cells = np.random.default_rng(2).permutation(N_OBS)[:N_CELLS]
     look = PictureLook(WIDTH / pictures.window, marked=False)
     pictures.channels  # noqa: B018 - opened by now
     start, used = time.perf_counter(), time.process_time()
-    for _ in in_turn(lambda cell: pictures.picture(cell, look, 92, alone=False), cells, THREADS):
+    for _ in in_turn(lambda cell: pictures.picture(cell, look, SIDE, alone=False), cells, THREADS):
         pass
     now, used = time.perf_counter() - start, time.process_time() - used
     view = viewing(replace(next(iter(pictures.images.values())), stored=()))
     xy, start = adata.obsm["spatial"], time.perf_counter()
     for cell in cells:
-        crop(view, xy[cell], WIDTH, 92)
+        crop(view, xy[cell], WIDTH, SIDE)
     return now, used, time.perf_counter() - start
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from napari_cellama.core.qc import spot_size
 from napari_cellama.core.resolve import guess_library_key
 from napari_cellama.core.spatial_images import image_to_judge
 from napari_cellama.core.tissue import obs_feature, positions
+from napari_cellama.errors import UserError
 from napari_cellama.io.attached import all_images
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 #: A cell's radius, as a share of half a window: half of what lies between two cells.
 _RADIUS = 0.67
+#: Of so many sections the images are looked at beforehand.
+_PREPARED = 4
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,13 @@ class CellPictures:
             return grey(size)
         return crop(view, self._xy[cell], look.n_windows * self.window, size, alone=alone)
 
+    def prepare(self, look: PictureLook) -> None:
+        """Do what the first pictures would wait for: find the contrast, and where cells lie."""
+        for code in range(min(len(self._names), _PREPARED)):
+            with suppress(UserError):  # the picture says why
+                self._view(code, look.channels)
+            self._trees(code)
+
     def marks(self, cell: int, look: PictureLook, size: int) -> Marks | None:
         """Return what is drawn over a cell's picture; ``None`` where there is no image."""
         code = int(self._section[cell])
@@ -164,7 +175,7 @@ class CellPictures:
         bare = near[[not len(polygon) for polygon in found[:-1]]]
         own = there(found[-1]) if len(found[-1]) else empty
         radius = _RADIUS / look.n_windows
-        return Marks(there(center[None])[0], radius, own, others, there(self._xy[bare]))
+        return Marks(np.full(2, 0.5), radius, own, others, there(self._xy[bare]))
 
     def _trees(self, code: int) -> tuple[KDTree, np.ndarray]:
         """Return where a section's cells lie, and which they are."""

@@ -405,6 +405,26 @@ def test_a_gallery_of_a_cluster_is_judged_by_keys(viewer, stained, open_dock, qt
     assert look.whom.currentText() == "All cells"
 
 
+@pytest.mark.parametrize(("width", "n"), [(378, 4), (318, 3), (260, 2), (120, 1)])
+def test_pictures_fill_the_width_evenly(stained, open_dock, qtbot, width, n):
+    dock, _ = open_dock(stained)
+    gallery = dock.look.gallery
+    dock.scroll.ensureWidgetVisible(dock.look.show_button)
+    qtbot.mouseClick(dock.look.show_button, LEFT)
+    gallery.setFixedWidth(width)
+    places = [gallery.crops.index(row) for row in range(n + 1)]
+
+    def spread():
+        *row, below = [gallery.visualRect(place) for place in places]
+        steps = np.diff([place.left() for place in row])
+        assert below.top() > row[0].top() == row[-1].top()
+        assert n == 1 or len(set(steps)) == 1
+        assert 0 <= gallery.viewport().width() - row[-1].right() < SIDE / 2
+
+    qtbot.waitUntil(lambda: gallery.width() == width)
+    qtbot.waitUntil(lambda: spread() is None, timeout=PATIENCE)
+
+
 def test_what_is_in_sight_is_cut_first_and_a_sentence_gives_way(stained, open_dock, qtbot):
     dock, _ = open_dock(stained)
     look, going, asked = dock.look, threading.Semaphore(12), []

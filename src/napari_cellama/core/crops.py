@@ -97,8 +97,7 @@ def crop(
     picture = grey(size)
     if frame is not None:
         pixels = image.read_part(frame.window, level, view.channels, alone=alone)
-        shown = frame.sample(colored(view, pixels))
-        picture[np.ix_(frame.rows.inside, frame.columns.inside)] = shown
+        picture[frame.rows.inside, frame.columns.inside] = colored(view, frame.sample(pixels))
     return picture
 
 
@@ -145,7 +144,7 @@ class _Line:
     Attributes
     ----------
     inside
-        (size,) bool: those that lie on the image.
+        Those that lie on the image.
     part
         What must be read for these.
     step
@@ -154,7 +153,7 @@ class _Line:
         Of those inside: their middles in the part, counted from its first pixel's middle.
     """
 
-    inside: np.ndarray
+    inside: slice
     part: slice
     step: float
     places: np.ndarray
@@ -171,11 +170,13 @@ class _Frame:
     def window(self) -> tuple[slice, slice]:
         return self.rows.part, self.columns.part
 
-    def sample(self, light: np.ndarray) -> np.ndarray:
-        """Return the picture's pixels inside, of the part's (h, w, 3) colours."""
+    def sample(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the picture's pixels inside, float32, of the part's (h, w, channels)."""
+        if pixels.dtype.kind == "f":
+            pixels = np.nan_to_num(pixels)  # or all around would be empty as well
         for axis, line in enumerate((self.rows, self.columns)):
-            light = _sampled(light, line, axis)
-        return np.rint(light)
+            pixels = _sampled(pixels, line, axis)
+        return pixels
 
 
 def _frame(place: np.ndarray, half: float, size: int, shape: tuple[int, int]) -> _Frame | None:
@@ -183,41 +184,46 @@ def _frame(place: np.ndarray, half: float, size: int, shape: tuple[int, int]) ->
     if not np.isfinite(place).all():
         return None
     lines = [_line(middle, half, size, n) for middle, n in zip(place, shape, strict=True)]
-    return _Frame(*lines) if all(line.inside.any() for line in lines) else None
+    rows, columns = lines
+    return None if rows is None or columns is None else _Frame(rows, columns)
 
 
-def _line(middle: float, half: float, size: int, n: int) -> _Line:
+def _line(middle: float, half: float, size: int, n: int) -> _Line | None:
     step = 2 * half / size
     places = middle - half + (np.arange(size) + 0.5) * step
-    inside = (places >= 0) & (places < n)
-    if not inside.any():
-        return _Line(inside, slice(0, 0), step, places[inside])
+    first, last = np.searchsorted(places, (0, n)).tolist()
+    if first == last:
+        return None
+    places = places[first:last]
     reach = max(step, 1) / 2 + 0.5
-    start = max(0, int(np.floor(places[inside][0] - reach)))
-    stop = min(n, int(np.ceil(places[inside][-1] + reach)))
-    return _Line(inside, slice(start, stop), step, places[inside] - start - 0.5)
+    start = max(0, int(np.floor(places[0] - reach)))
+    stop = min(n, int(np.ceil(places[-1] + reach)))
+    return _Line(slice(first, last), slice(start, stop), step, places - start - 0.5)
 
 
-def _sampled(light: np.ndarray, line: _Line, axis: int) -> np.ndarray:
-    """Return light at a line's places: between pixels, or their mean where many make one."""
-    light = np.moveaxis(light, axis, 0).astype(np.float32)
-    last, shape = len(light) - 1, (-1,) + (1,) * (light.ndim - 1)
+def _sampled(pixels: np.ndarray, line: _Line, axis: int) -> np.ndarray:
+    """Return pixels at a line's places: between them, or their mean where many make one."""
+    last, shape = pixels.shape[axis] - 1, (-1,) + (1,) * (pixels.ndim - 1 - axis)
     n = max(1, round(line.step))
-    found = 0.0
+    found: np.ndarray | None = None
     for shift in (np.arange(n) + 0.5) / n - 0.5:  # n samples of each pixel of the picture
         places = np.clip(line.places + shift * line.step, 0, last)
-        low = np.floor(places).astype(int)
+        low = places.astype(np.intp)
         share = (places - low).astype(np.float32).reshape(shape)
-        found = found + light[low] * (1 - share) + light[np.minimum(low + 1, last)] * share
-    return np.moveaxis(found / n, 0, axis)
+        here = pixels.take(low, axis).astype(np.float32)
+        further = pixels.take(np.minimum(low + 1, last), axis) - here
+        further *= share
+        here += further
+        found = here if found is None else found + here
+    return found if n == 1 else found / n
 
 
 def colored(view: Viewing, pixels: np.ndarray) -> np.ndarray:
-    """Return (h, w, 3) uint8 of pixels (h, w, channels)."""
-    if view.image.rgb and pixels.dtype == np.uint8:
-        return pixels
+    """Return (h, w, 3) uint8 of pixels, (h, w, channels) float32."""
+    if view.image.rgb and view.image.dtype == np.uint8:
+        return np.rint(pixels).astype(np.uint8)
     low, high = view.low.astype(np.float32), view.high.astype(np.float32)
-    share = np.clip((pixels.astype(np.float32) - low) / (high - low), 0, 1)
+    share = np.clip((pixels - low) / (high - low), 0, 1)
     light = share if view.image.rgb else share @ view.colors.astype(np.float32)
     return (np.clip(light, 0, 1) * 255).astype(np.uint8)
 

@@ -82,7 +82,7 @@ class SectionImage:
         """The type of a pixel."""
         return np.dtype(self.levels[0].dtype)
 
-    @property
+    @cached_property
     def pixel_size(self) -> float:
         """How large a pixel of the finest level is, in the coordinates' unit."""
         return float(1 / np.sqrt(abs(np.linalg.det(self.to_pixels[:, :2]))))

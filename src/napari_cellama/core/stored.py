@@ -15,8 +15,9 @@ import numpy as np
 
 #: Bytes of decoded chunks that are kept for the next crops.
 _KEPT = 64 * 2**20
-#: Threads that decode; codecs let go of the interpreter's lock.
-THREADS = max(2, min(8, os.cpu_count() or 2))
+#: Threads that decode, as codecs let go of the interpreter's lock; more than there are processors,
+#: as some wait for the disk.
+THREADS = max(2, min(8, 2 * (os.cpu_count() or 1)))
 
 #: A chunk: its level, and its number along the channels, rows and columns.
 Chunk = tuple[int, int, int, int]

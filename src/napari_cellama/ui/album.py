@@ -91,11 +91,14 @@ class Album:
 
     def choices(self, tissue: Tissue) -> Callable[[], tuple[tuple[str, ...], tuple[str, ...]]]:
         """Return what says, in a job, which images and channels of them one can choose."""
-        opened = self.opened(tissue)
+        look, opened = self._look_at(tissue), self.opened(tissue)
 
         def ask() -> tuple[tuple[str, ...], tuple[str, ...]]:
             pictures = opened()
-            return ((), ()) if pictures is None else (pictures.offered, pictures.channels)
+            if pictures is None:
+                return (), ()
+            pictures.prepare(look)
+            return pictures.offered, pictures.channels
 
         return ask
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from napari_cellama.ui.workers import Job
 
 SLOT = "gallery"
-#: A picture's side on the screen.
-SIDE = 92
+#: A picture's side on the screen: four fit beside each other in a panel of its usual width.
+SIDE = 86
 #: How many pictures, and of how many seconds, come from the job at a time.
 _BATCH, _SOON_S = 9, 0.04
 _GAP = 4
@@ -149,9 +149,12 @@ class CropModel(QAbstractListModel):
 class _CropDelegate(QStyledItemDelegate):
     """Draws a picture, framed in red or green where a hand has judged its cell."""
 
+    #: How wide the columns are; never less than a picture and its gap.
+    column = SIDE + _GAP
+
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:
         """Return the same room for every picture, so that long galleries stay quick."""
-        return QSize(SIDE + _GAP, SIDE + _GAP)
+        return QSize(self.column, SIDE + _GAP)
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
         """Draw one picture."""
@@ -188,7 +191,8 @@ class Gallery(QListView):
         super().__init__(parent)
         self.crops = CropModel(session, self)
         self.setModel(self.crops)
-        self.setItemDelegate(_CropDelegate(self))
+        self._delegate = _CropDelegate(self)
+        self.setItemDelegate(self._delegate)
         self.setViewMode(QListView.ViewMode.IconMode)
         self.setMovement(QListView.Movement.Static)
         self.setResizeMode(QListView.ResizeMode.Adjust)
@@ -232,7 +236,11 @@ class Gallery(QListView):
             act()
 
     def resizeEvent(self, event: Any) -> None:
-        """Cut what has come into sight."""
+        """Spread the columns over the new width, and cut what has come into sight."""
+        # Qt leaves room for the bar whether it is there or not, and one pixel at the end.
+        bar = self.style().pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent, None, self)
+        width = self.maximumViewportSize().width() - bar - 1
+        self._delegate.column = width // max(1, width // (SIDE + _GAP))
         super().resizeEvent(event)
         self._seen.start()
 
