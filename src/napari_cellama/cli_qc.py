@@ -52,6 +52,7 @@ def qc(
 ) -> None:
     """Flag cells of poor quality, write them with their reasons, and report on it in HTML."""
     from napari_cellama import qc_api
+    from napari_cellama.core.qc_stored import stored_by_hand
     from napari_cellama.io.readers import check_readable, read
     from napari_cellama.io.writers import check_storable, check_writable, write
     from napari_cellama.progress import ProgressReport
@@ -60,7 +61,7 @@ def qc(
     page = report or output.with_name(f"{output.name}.qc.html")
     check_readable(input)
     check_writable(output, overwrite)
-    _check_page(page, overwrite)
+    _check_page(page, input, output, thresholds, overwrite)
     with ProgressReport(enabled=not quiet) as shown:
 
         def on_event(event: Progress | Notice) -> None:
@@ -74,9 +75,14 @@ def qc(
         check_storable(adata, output)
         channels = tuple(channel) if channel else None
         result = qc_api.find_faults(adata, on_event, image=image, channels=channels)
-        result.apply(adata, limits)
+        if thresholds is not None:
+            qc_api.say_lacking(limits, result, on_event)
+        result.apply(adata, limits, stored_by_hand(adata))
+        # Made before OUT is there: a batch that was stopped takes that for done.
+        shown.stage("Report", note=page.name)
+        text = qc_api.report_text(adata, result, limits, title=input.stem)
         write(adata, output, overwrite=overwrite)
-        qc_api.write_report(adata, result, limits, page, title=input.stem)
+        qc_api.save_report(text, page)
     if not quiet:
         failed = int((~adata.obs["qc_pass"]).sum())
         share = failed / max(adata.n_obs, 1)
@@ -86,9 +92,18 @@ def qc(
         )
 
 
-def _check_page(page: Path, overwrite: bool) -> None:
-    """Refuse a report that could not be written, before the work."""
-    if not page.parent.is_dir():
-        raise UserError(f"There is no folder {page.parent} for the report; make it first.")
-    if page.is_dir() or (page.exists() and not overwrite):
+def _check_page(
+    page: Path, input: Path, output: Path, thresholds: Path | None, overwrite: bool
+) -> None:
+    """Refuse a report that could not be written, or is another file, before the work."""
+    from napari_cellama.qc_api import check_report
+
+    place = page.resolve()
+    for other in filter(None, (input, output, thresholds)):
+        if other.resolve() == place:
+            raise UserError(f"The report would replace {other}; give another name.")
+    if output.resolve() in place.parents:
+        raise UserError(f"The report {page} would lie inside {output}; give another place.")
+    check_report(page)
+    if page.exists() and not overwrite:
         raise UserError(f"The report {page} exists already; give another name or --overwrite.")

@@ -234,6 +234,13 @@ def judge(
         yield from map(Notice, told)
         if chosen is None:
             continue
+        if channels and chosen.rgb:
+            told = [
+                f"The image {chosen.name!r} is in colours, of which none is chosen; "
+                f"{', '.join(channels)} is not looked for."
+            ]
+            notices += told
+            yield from map(Notice, told)
         seen[name] = yield from image_metrics(
             chosen,
             coords[cells, :2],
