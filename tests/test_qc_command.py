@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
+import signal
+import sys
+import weakref
 from io import BytesIO
 
 import anndata as ad
@@ -103,6 +107,39 @@ def test_bad_usage_is_one_line_and_leaves_nothing(section, tmp_path, capsys, opt
     assert len(said.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
     assert section.read_bytes() == before
+
+
+@pytest.mark.parametrize("dropped", [True, False])
+def test_ctrl_c_ends_it_with_nothing_written_also_where_python_drops_it(
+    section, tmp_path, monkeypatch, capsys, dropped
+):
+    from napari_cellama.io import readers
+
+    class Thing:
+        pass
+
+    def interrupt(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(10_000):
+            pass
+
+    def read(path, real=readers.read):
+        if dropped:
+            thing = Thing()
+            watched = weakref.ref(thing, interrupt)
+            del thing
+            assert watched() is None
+        else:
+            interrupt()
+        return real(path)
+
+    monkeypatch.setattr(sys, "unraisablehook", lambda *_: None)
+    monkeypatch.setattr(readers, "read", read)
+    before = signal.getsignal(signal.SIGINT)
+    assert main(["qc", str(section), str(tmp_path / "out.h5ad")]) == 130
+    assert capsys.readouterr().err.endswith("Cancelled; nothing was written.\n")
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def excel(path):

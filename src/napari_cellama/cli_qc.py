@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from napari_cellama.core.events import Notice, Progress
+from napari_cellama.core.events import CancelToken, Notice, Progress
 from napari_cellama.errors import UserError
 
 
@@ -62,7 +66,7 @@ def qc(
     check_readable(input)
     check_writable(output, overwrite)
     _check_page(page, input, output, thresholds, overwrite)
-    with ProgressReport(enabled=not quiet) as shown:
+    with interruptible() as token, ProgressReport(enabled=not quiet) as shown:
 
         def on_event(event: Progress | Notice) -> None:
             if isinstance(event, Progress):
@@ -73,14 +77,15 @@ def qc(
         shown.stage("Reading", note=input.name)
         adata = read(input)
         check_storable(adata, output)
-        channels = tuple(channel) if channel else None
-        result = qc_api.find_faults(adata, on_event, image=image, channels=channels)
+        options = {"image": image, "channels": tuple(channel) if channel else None}
+        result = qc_api.find_faults(adata, on_event, token, **options)
         if thresholds is not None:
             qc_api.say_lacking(limits, result, on_event)
         result.apply(adata, limits, stored_by_hand(adata))
         # Made before OUT is there: a batch that was stopped takes that for done.
         shown.stage("Report", note=page.name)
         text = qc_api.report_text(adata, result, limits, title=input.stem)
+        token.check()
         write(adata, output, overwrite=overwrite)
         qc_api.save_report(text, page)
     if not quiet:
@@ -90,6 +95,28 @@ def qc(
             f"{failed:,} of {adata.n_obs:,} cells ({share:.1%}) fail; written to {output}, "
             f"report in {page}"
         )
+
+
+@contextmanager
+def interruptible() -> Iterator[CancelToken]:
+    """Yield a token that Ctrl-C sets, beside interrupting what runs.
+
+    Python drops an interruption that comes while it tidies up; the token still knows of it.
+    """
+    token = CancelToken()
+    if threading.current_thread() is not threading.main_thread():
+        yield token
+        return
+
+    def stop(number: int, frame: Any) -> NoReturn:
+        token.cancel()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield token
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _check_page(
