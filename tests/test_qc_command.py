@@ -214,3 +214,33 @@ def test_sections_of_one_file_are_judged_each_by_its_own_and_reported_apart(
     drawn = np.asarray(Image.open(BytesIO(base64.b64decode(first))).convert("RGB"))
     empty = (drawn == 255).all(axis=(0, 2))
     assert empty[np.flatnonzero(~empty)[0] : -1].sum() > 4, "they are drawn side by side"
+
+
+def test_one_photograph_of_several_sections_is_used_for_each_of_them(tmp_path):
+    parts = [nc.sample.tissue(600, seed=i, artefacts=False) for i in (1, 2)]
+    pictures = [part.uns["spatial"]["sample"] for part in parts]
+    scale = float(pictures[0]["scalefactors"]["tissue_hires_scalef"])
+    both = [np.asarray(one["images"]["hires"]) for one in pictures]
+    height = max(one.shape[0] for one in both)
+    both = [np.pad(one, ((0, height - len(one)), (0, 0), (0, 0)), "edge") for one in both]
+    parts[1].obsm["spatial"] = parts[1].obsm["spatial"] + (both[0].shape[1] / scale, 0)
+    adata = ad.concat(dict(zip("AB", parts, strict=True)), label="sample", index_unique="-")
+    adata.obs["sample"] = adata.obs["sample"].astype("category")
+    adata.uns["cellama"] = {"units": "um"}
+    Image.fromarray(np.hstack(both)).save(tmp_path / "slide.png")
+    nc.attach_image(adata, tmp_path / "slide.png", pixel_size=1 / scale)
+    found = nc.qc(adata, progress=False)
+    assert found.image_name == "slide"
+    assert set(found.seen) == {"A", "B"}
+    assert adata.obs["qc_pass"].mean() > 0.95
+
+
+def test_an_image_inside_is_still_there_beside_one_that_was_added(tmp_path):
+    adata = nc.sample.tissue(600, seed=1)
+    adata.obs["sample"] = np.repeat("S1", 600)
+    adata.obs["sample"] = adata.obs["sample"].astype("category")
+    picture = np.asarray(adata.uns["spatial"]["sample"]["images"]["hires"])
+    Image.fromarray(picture[:50, :50]).save(tmp_path / "corner.png")
+    nc.attach_image(adata, tmp_path / "corner.png", pixel_size=1.0, section="S1")
+    found = nc.qc(adata, image="hires", progress=False)
+    assert found.image_name == "hires"
