@@ -14,7 +14,7 @@ from napari_cellama.core.crops import Viewing, crop, grey, placed, viewing
 from napari_cellama.core.image_qc import window_radius
 from napari_cellama.core.qc import spot_size
 from napari_cellama.core.resolve import guess_library_key
-from napari_cellama.core.spatial_images import image_to_judge
+from napari_cellama.core.spatial_images import image_to_judge, images_for
 from napari_cellama.core.tissue import obs_feature, positions
 from napari_cellama.errors import UserError
 from napari_cellama.io.attached import all_images
@@ -231,12 +231,10 @@ def open_pictures(
     wanted = set(result.image_name.split(", ")) if result and result.image_name else None
     chosen: dict[str, SectionImage] = {}
     for code, name in enumerate(names):
-        own = libraries.get(name)
-        if own is None and len(names) == 1:
-            own = [image for images in libraries.values() for image in images]
-        named = [one for one in own or () if image and one.name == image]
-        judged = named or [one for one in own or () if wanted and one.name in wanted]
-        found = judged[0] if judged else image_to_judge(own or [], xy[section == code])
+        own = images_for(libraries, name, several=len(names) > 1)
+        named = [one for one in own if image and one.name == image]
+        judged = named or [one for one in own if wanted and one.name in wanted]
+        found = judged[0] if judged else image_to_judge(own, xy[section == code])
         if found is not None:
             chosen[name] = found
     if not chosen:

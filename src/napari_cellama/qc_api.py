@@ -11,6 +11,7 @@ from uuid import uuid4
 import pandas as pd
 
 from napari_cellama.core.events import CancelToken, Notice, Progress
+from napari_cellama.core.qc_stored import stored_by_hand
 from napari_cellama.core.qc_thresholds import Thresholds
 from napari_cellama.errors import UserError, need_anndata
 
@@ -36,7 +37,7 @@ def qc(
     adata
         Cells with positions in ``obsm['spatial']``, and images in ``uns['spatial']`` if there
         are any. Nothing is deleted; ``obs['qc_pass']``, ``obs['qc_reason']``, ``obs['qc_…']`` and
-        ``uns['cellama']['qc']`` are written.
+        ``uns['cellama']['qc']`` are written. Cells that were judged by hand stay so.
     thresholds
         The limits, or a JSON file of them; the defaults if none are given.
     image
@@ -67,6 +68,8 @@ def qc(
     from napari_cellama.progress import ProgressReport
 
     limits = as_thresholds(thresholds)
+    if report is not None:
+        check_report(report)
     with ProgressReport(progress) as shown:
 
         def on_event(event: Progress | Notice) -> None:
@@ -76,7 +79,9 @@ def qc(
                 warnings.warn(event.text, UserWarning, stacklevel=4)
 
         result = find_faults(adata, on_event, image=image, channels=channels)
-    result.apply(adata, limits)
+        if thresholds is not None:
+            say_lacking(limits, result, on_event)
+    result.apply(adata, limits, stored_by_hand(adata))
     if report is not None:
         write_report(adata, result, limits, report)
     return result
@@ -87,6 +92,32 @@ def as_thresholds(thresholds: Thresholds | str | Path | None) -> Thresholds:
     if thresholds is None:
         return Thresholds()
     return thresholds if isinstance(thresholds, Thresholds) else Thresholds.from_file(thresholds)
+
+
+def say_lacking(limits: Thresholds, result: QCResult, on_event: Callable[[Notice], None]) -> None:
+    """Tell of limits, others than the defaults, that judge nothing: there is no such metric."""
+    usual = Thresholds().limits
+    given = Thresholds(limits=tuple(limit for limit in limits.limits if limit not in usual))
+    if lacking := given.lacking(result.table):
+        names = ", ".join(name[0].lower() + name[1:] for name in lacking)
+        on_event(Notice(f"These data have no {names}, so those limits are not used."))
+
+
+def check_report(path: str | Path) -> None:
+    """Refuse a report that could not be written, or would replace what is no report.
+
+    Raises
+    ------
+    UserError
+        When its folder is not there, or its name does not end in .html.
+    """
+    page = Path(path).expanduser()
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"The report {page} must end in .html.")
+    if not page.parent.is_dir():
+        raise UserError(f"There is no folder {page.parent} for the report; make it first.")
+    if page.is_dir():
+        raise UserError(f"The report {page} is a folder; give another name.")
 
 
 def find_faults(
@@ -126,12 +157,31 @@ def write_report(
     UserError
         When it cannot be written there.
     """
+    check_report(path)
+    return save_report(report_text(adata, result, thresholds, title=title), path)
+
+
+def report_text(
+    adata: AnnData, result: QCResult, thresholds: Thresholds, *, title: str = "section"
+) -> str:
+    """Return the report of a quality control as the text of one HTML file."""
     from napari_cellama.cell_pictures import crops_of
     from napari_cellama.figures.qc_report import qc_report
 
+    return qc_report(
+        adata,
+        result,
+        thresholds,
+        title=title,
+        labels=niches_of(adata),
+        crop_of=crops_of(adata, result),
+        by_hand=stored_by_hand(adata),
+    )
+
+
+def save_report(text: str, path: str | Path) -> Path:
+    """Write the text of a report; the file appears whole or not at all."""
     path = Path(path).expanduser()
-    labels, crop_of = niches_of(adata), crops_of(adata, result)
-    text = qc_report(adata, result, thresholds, title=title, labels=labels, crop_of=crop_of)
     temporary = path.with_name(f".{path.name[:100]}.{uuid4().hex[:8]}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8")

@@ -11,10 +11,11 @@ import pytest
 import scipy.sparse as sp
 
 from napari_cellama.core.result import NicheResult
+from napari_cellama.core.sections import side_by_side
 from napari_cellama.errors import UserError
 from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.layers import layer_data, show, tissue_of
-from napari_cellama.ui.placement import place, side_by_side
+from napari_cellama.ui.placement import place
 from napari_cellama.ui.tissue import Coloring, Tissue
 from napari_cellama.ui.view import is_in_view
 

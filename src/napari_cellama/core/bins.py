@@ -46,7 +46,11 @@ def bin_edges(
     # The number of steps from the first value to the bins' ends: half-way between two.
     if log:
         at = np.unique(np.rint((even - first) / step)) - 0.5
-        at = np.append(at, at[-1] + 1)
+        # One bin of a step's width at the end would stand out by what is counted in it.
+        if len(at) > 1 and first + step * at[-1] < high:
+            at[-1] += 1
+        elif len(at) == 1:
+            at = np.append(at, at[-1] + 1)
         return np.unique(np.maximum(first + step * at, 0.0))
     wide = max(1.0, np.ceil((high - low) / step / most))
     start = np.ceil((low - first) / step - 0.5) - 0.5

@@ -26,6 +26,7 @@ Stage = Literal[
     "Cells",
     "Image",
     "Niches",
+    "Report",
 ]
 #: The stages of a run, in order.
 STAGES: tuple[Stage, ...] = (

@@ -19,6 +19,7 @@ from napari_cellama.core.section_image import SectionImage
 from napari_cellama.core.slots import UNS
 from napari_cellama.core.spatial_images import (
     image_to_judge,
+    images_for,
     images_of,
     is_blank,
     misfit,
@@ -226,14 +227,19 @@ def judge(
     names: list[str] = []
     _refuse_unknown(image, images)
     for name, cells in sections.items():
-        own = images.get(name)
-        if own is None and len(sections) == 1:
-            own = [one for group in images.values() for one in group]
-        chosen, told = _choose(own or [], coords[cells, :2], image, name)
+        own = images_for(images, name, several=len(sections) > 1)
+        chosen, told = _choose(own, coords[cells, :2], image, name)
         notices += told
         yield from map(Notice, told)
         if chosen is None:
             continue
+        if channels and chosen.rgb:
+            told = [
+                f"The image {chosen.name!r} is in colours, of which none is chosen; "
+                f"{', '.join(channels)} is not looked for."
+            ]
+            notices += told
+            yield from map(Notice, told)
         seen[name] = yield from image_metrics(
             chosen,
             coords[cells, :2],

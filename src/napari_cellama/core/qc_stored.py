@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_cellama.core.annotations import is_annotation, read_labels
+from napari_cellama.core.labels import LabelSet
 from napari_cellama.core.qc import QCResult
 from napari_cellama.core.qc_thresholds import BY_NAME, Thresholds
 from napari_cellama.core.resolve import guess_library_key
@@ -15,6 +17,12 @@ from napari_cellama.errors import UserError
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+
+#: The label set, and obs column, of cells that a hand has flagged.
+FLAG = "flag"
+#: Its names: flagged for no stated reason, and good whatever the limits say; others are reasons.
+FLAGGED, ACCEPTED = "flagged", "accepted"
 
 
 def stored_quality(adata: AnnData) -> tuple[QCResult | None, Thresholds]:
@@ -54,8 +62,21 @@ def stored_quality(adata: AnnData) -> tuple[QCResult | None, Thresholds]:
     return result, thresholds
 
 
+def reasons_of(flags: LabelSet) -> dict[int, str]:
+    """Return what flags say of single cells: a reason, or "" for a cell that is good."""
+    reasons = ["" if name == ACCEPTED else name for name in flags.names]
+    cells = np.flatnonzero(flags.codes >= 0)
+    return {int(cell): reasons[flags.codes[cell]] for cell in cells}
+
+
 def stored_by_hand(adata: AnnData) -> dict[int, str]:
-    """Return what a person said of single cells: a reason, or "" for a cell that is good."""
+    """Return what a person said of single cells, as :func:`reasons_of` does.
+
+    It is read from the flags that were set in the window, or else from what the last quality
+    control kept; a column of the user's own that has the flags' name says nothing.
+    """
+    if is_annotation(adata, FLAG) and FLAG in adata.obs:
+        return reasons_of(read_labels(adata, FLAG))
     record = adata.uns.get(UNS, {}).get("qc", {})
     cells, why = record.get("by_hand_cells", ()), record.get("by_hand_reasons", ())
     if len(cells) != len(why):

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from napari_cellama.errors import UserError, unknown_name
 
+#: Where thresholds come from.
+_ADVICE = "give the JSON that Save… in the QC dock writes"
 #: Turns a median absolute deviation into a standard deviation.
 _NORMAL = 1.4826
 
@@ -223,8 +225,13 @@ class Thresholds(BaseModel):
         """Return the thresholds as indented JSON text."""
         return self.model_dump_json(indent=2)
 
+    def lacking(self, table: pd.DataFrame) -> list[str]:
+        """Return, as users read them, the metrics that have limits but are not in a table."""
+        given = [limit.metric for limit in self.limits if limit.bounds != (None, None)]
+        return [BY_NAME[name].label for name in given if name not in table]
+
     @classmethod
-    def from_json(cls, text: str) -> Thresholds:
+    def from_json(cls, text: str, name: str = "The thresholds") -> Thresholds:
         """Read thresholds back from the JSON text that :meth:`to_json` wrote.
 
         Raises
@@ -238,9 +245,9 @@ class Thresholds(BaseModel):
             values = json.loads(text)
         except json.JSONDecodeError as error:
             raise UserError(
-                f"The thresholds are not valid JSON (line {error.lineno}: {error.msg})."
+                f"{name} are not valid JSON (line {error.lineno}: {error.msg}); {_ADVICE}."
             ) from None
-        return cls.create(values)
+        return cls.create(values, name)
 
     @classmethod
     def from_file(cls, path: str | Path) -> Thresholds:
@@ -252,15 +259,18 @@ class Thresholds(BaseModel):
             When the file cannot be read, or :meth:`from_json` refuses its text.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            # Some editors write a mark before the text.
+            text = Path(path).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not a text file"
+            reason = getattr(error, "strerror", None) or f"it is no plain text; {_ADVICE}"
             raise UserError(f"The thresholds {path} cannot be read: {reason}.") from None
-        return cls.from_json(text)
+        return cls.from_json(text, f"The thresholds {path}")
 
     @classmethod
-    def create(cls, values: Any) -> Thresholds:
+    def create(cls, values: Any, name: str = "The thresholds") -> Thresholds:
         """Return thresholds from plain values, or raise one readable sentence.
+
+        ``name`` is what they are called there.
 
         Raises
         ------
@@ -268,21 +278,32 @@ class Thresholds(BaseModel):
             About the first value that is wrong.
         """
         if not isinstance(values, dict):
-            raise UserError('The thresholds must be a JSON object such as {"limits": [...]}.')
+            raise UserError(f'{name} must be a JSON object such as {{"limits": [...]}}; {_ADVICE}.')
         given = values.get("limits", ())
         for limit in given if isinstance(given, list | tuple) else ():
-            name = limit.get("metric") if isinstance(limit, dict) else None
-            if isinstance(name, str) and name not in BY_NAME:
-                raise unknown_name("metric", name, BY_NAME)
+            metric = limit.get("metric") if isinstance(limit, dict) else None
+            if isinstance(metric, str) and metric not in BY_NAME:
+                raise unknown_name("metric", metric, BY_NAME)
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "limits"
             message = first["msg"].removeprefix("Value error, ").rstrip(".")
-            raise UserError(
-                f"The thresholds cannot be used ({where}: {message[0].lower()}{message[1:]})."
-            ) from None
+            message = f"{message[0].lower()}{message[1:]}".replace("valid tuple", "list")
+            where = _where(first["loc"], given)
+            raise UserError(f"{name} cannot be used ({where}: {message}).") from None
+
+
+def _where(place: tuple[int | str, ...], limits: Any) -> str:
+    """Return where in thresholds something is wrong, as people count, with the metric's name."""
+    words = []
+    for part in place:
+        if isinstance(part, int):
+            metric = limits[part].get("metric") if isinstance(limits[part], dict) else None
+            words[-1:] = [f"limit {part + 1}" + (f" ({metric})" if metric else "")]
+        else:
+            words.append(part)
+    return ", ".join(words) or "limits"
 
 
 def failing(

@@ -67,6 +67,17 @@ def _with_disagreements(images: list[SectionImage]) -> list[SectionImage]:
     return told
 
 
+def images_for(
+    images: Mapping[str, list[SectionImage]], section: str, *, several: bool
+) -> list[SectionImage]:
+    """Return the images that may show a section: its own, and those that are said to be of none.
+
+    Where there are not ``several`` sections, all images are its own, whatever they are filed under.
+    """
+    names = dict.fromkeys((section, "", *(() if several else images)))
+    return [image for name in names for image in images.get(name, ())]
+
+
 def spot_diameter(adata: AnnData, library: str) -> float | None:
     """Return the diameter of a library's spots, in the coordinates' unit, if it is stated."""
     try:

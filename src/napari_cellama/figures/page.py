@@ -120,7 +120,10 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = 200) -> Path:
 
 
 def legend_handles(
-    categories: pd.Categorical, colors: Sequence[str], shown: np.ndarray | None = None
+    categories: pd.Categorical,
+    colors: Sequence[str],
+    shown: np.ndarray | None = None,
+    missing: str = "not labelled",
 ) -> list[Line2D]:
     """Return a legend's entries: every category (of the cells shown), and one for grey cells."""
     from matplotlib.lines import Line2D
@@ -131,7 +134,7 @@ def legend_handles(
         entries = [entries[code] for code in np.unique(codes[shown & (codes >= 0)])]
         entries.append(("other cells", GREY))
     elif (codes < 0).any():
-        entries.append(("not labelled", GREY))
+        entries.append((missing, GREY))
     return [
         Line2D([], [], linestyle="", marker="o", markersize=7, color=color, label=elided(name))
         for name, color in entries

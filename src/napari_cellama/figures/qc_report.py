@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from napari_cellama.core.bins import bin_edges
-from napari_cellama.core.qc_thresholds import BY_NAME, Thresholds, reasons
+from napari_cellama.core.qc_thresholds import BY_NAME, Thresholds, failing, reasons
+from napari_cellama.core.sections import side_by_side
 from napari_cellama.core.units import units_of
 from napari_cellama.figures.page import GREY, INK, style
 
@@ -35,7 +36,7 @@ body {{ font: 15px/1.5 system-ui, sans-serif; color: {ink}; max-width: 1000px;
 table {{ border-collapse: collapse; margin: .5rem 0 1.5rem; }}
 th, td {{ padding: .2rem .8rem .2rem 0; text-align: left; border-bottom: 1px solid #ddd;
   vertical-align: top; }}
-td.n {{ text-align: right; font-variant-numeric: tabular-nums; }}
+th.n, td.n {{ text-align: right; font-variant-numeric: tabular-nums; }}
 img {{ max-width: 100%; }} .crops img {{ margin: 2px; width: 96px; image-rendering: pixelated; }}
 pre {{ background: #f5f5f5; padding: .8rem; overflow-x: auto; }} .mark {{ color: #b34000; }}
 </style></head><body>
@@ -52,6 +53,7 @@ def qc_report(
     title: str = "section",
     labels: pd.Categorical | None = None,
     crop_of: Callable[[int], np.ndarray] | None = None,
+    by_hand: Mapping[int, str] | None = None,
 ) -> str:
     """Return the report as the text of one HTML file that needs nothing beside it.
 
@@ -67,13 +69,18 @@ def qc_report(
         (n,) niches, to say which are artefacts.
     crop_of
         Returns the (h, w, 3) uint8 picture of a cell; without it no cells are shown.
+    by_hand
+        What a person said of single cells: a reason, or "" for a cell that is good.
     """
-    faults = result.faults(thresholds)
+    faults = _with_hand(result.faults(thresholds), by_hand or {})
     why = reasons(faults)
-    parts = [f"<h1>Quality control: {escape(title)}</h1>", _summary(result, faults, why)]
-    parts.append("<h2>Where</h2>" + _picture(_map(adata, faults), "Cells by fault on the tissue"))
+    parts = [f"<h1>Quality control: {escape(title)}</h1>"]
+    parts.append(_summary(result, thresholds, faults, why, by_hand or {}))
+    where = _picture(_map(adata, result, faults), "Cells by fault on the tissue")
+    parts.append(f"<h2>Where</h2>{where}{_sections(result, why)}")
     parts.append(
-        "<h2>Metrics and limits</h2>" + _picture(_histograms(result, thresholds), "Metrics")
+        "<h2>Metrics and limits</h2><p>Cells beyond a limit (lines) are orange.</p>"
+        + _picture(_histograms(result, thresholds), "Metrics")
     )
     if labels is not None:
         parts.append(_niches(result, thresholds, labels, why))
@@ -83,43 +90,113 @@ def qc_report(
     return _PAGE.format(title=escape(title), ink=INK, body="\n".join(parts))
 
 
-def _summary(result: QCResult, faults: pd.DataFrame, why: np.ndarray) -> str:
+def _with_hand(faults: pd.DataFrame, by_hand: Mapping[int, str]) -> pd.DataFrame:
+    """Return the cells' faults where a person has the last word."""
+    if not by_hand:
+        return faults
+    faults = faults.copy()
+    faults.iloc[list(by_hand)] = False
+    for reason in dict.fromkeys(filter(None, by_hand.values())):
+        cells = [cell for cell, said in by_hand.items() if said == reason]
+        found = faults[reason].to_numpy(bool) if reason in faults else np.zeros(len(faults), bool)
+        found = found.copy()
+        found[cells] = True
+        faults[reason] = found
+    return faults
+
+
+def _summary(
+    result: QCResult,
+    thresholds: Thresholds,
+    faults: pd.DataFrame,
+    why: np.ndarray,
+    by_hand: Mapping[int, str],
+) -> str:
     n, failed = len(why), int((why != "").sum())
+    order = faults.sum().sort_values(ascending=False, kind="stable").index
     rows = [
         f"<tr><td>{escape(name)}</td><td class=n>{int(faults[name].sum()):,}</td>"
         f"<td class=n>{faults[name].mean():.2%}</td></tr>"
-        for name in faults
+        for name in order
     ]
-    image = f"the image {escape(result.image_name)!r}" if result.image_name else "no image"
-    told = "".join(f"<li>{escape(text)}</li>" for text in result.notices)
+    several = ", " in result.image_name
+    image = "images" if several else "image"
+    image = f"the {image} {escape(result.image_name)}" if result.image_name else "no image"
+    told = list(result.notices)
+    if lacking := thresholds.lacking(result.table):
+        names = ", ".join(name[0].lower() + name[1:] for name in lacking)
+        told.append(f"Without effect are the limits of what these data do not have: {names}.")
+    if by_hand:
+        flagged = sum(map(bool, by_hand.values()))
+        told.append(
+            f"By hand {flagged:,} cells were flagged and {len(by_hand) - flagged:,} accepted."
+        )
+    listed = "".join(f"<li>{escape(text)}</li>" for text in told)
     return (
         f"<p>{failed:,} of {n:,} cells ({failed / max(n, 1):.2%}) fail; judged by the cells and "
         f"{image}. A cell can fail for several reasons. Nothing was deleted.</p>"
-        + (f"<ul>{told}</ul>" if told else "")
-        + "<table><tr><th>Fault</th><th>Cells</th><th>Share</th></tr>"
-        + "".join(rows)
-        + "</table>"
+        + (f"<ul>{listed}</ul>" if listed else "")
+        + _table(("Fault", "Cells", "Share"), rows)
     )
 
 
-def _map(adata: AnnData, faults: pd.DataFrame) -> Figure:
-    """Draw the cells on the tissue, coloured by their most frequent fault."""
+def _table(head: tuple[str, ...], rows: list[str]) -> str:
+    """Return a table; all columns of numbers have their heads above them."""
+    numbers = ("Cells", "Share", "Fail")
+    heads = "".join(f"<th{' class=n' * (name in numbers)}>{name}</th>" for name in head)
+    return f"<table><tr>{heads}</tr>{''.join(rows)}</table>"
+
+
+def _sections(result: QCResult, why: np.ndarray) -> str:
+    """Return the table of sections, where there are several: how many cells of each fail."""
+    if result.section is None or len(result.sections) < 2:
+        return ""
+    rows = []
+    for code, name in enumerate(result.sections):
+        own = result.section == code
+        fail = int((why[own] != "").sum())
+        rows.append(
+            f"<tr><td>{escape(str(name))}</td><td class=n>{own.sum():,}</td>"
+            f"<td class=n>{fail:,}</td><td class=n>{fail / max(1, own.sum()):.1%}</td></tr>"
+        )
+    return _table(("Section", "Cells", "Fail", "Share"), rows)
+
+
+def _map(adata: AnnData, result: QCResult, faults: pd.DataFrame) -> Figure:
+    """Draw the cells on the tissue, coloured by their rarest fault; sections side by side."""
     from napari_cellama.figures.tissue import tissue_figure
 
     common = [
         name for name in faults.sum().sort_values(ascending=False).index if faults[name].any()
     ]
+    names = common[: len(_COLORS)]
     codes = np.full(len(faults), -1)
-    for code, name in reversed(list(enumerate(common[: len(_COLORS)]))):
+    for code, name in enumerate(names):
         codes[faults[name].to_numpy(bool)] = code
-    names = common[: len(_COLORS)] or ["no fault"]
+    colors = [*_COLORS[: len(names)]]
+    rest = faults[common[len(names) :]].any(axis=1).to_numpy() & (codes < 0)
+    if rest.any():
+        codes[rest] = len(names)
+        names, colors = [*names, "other faults"], [*colors, "#777777"]
     return tissue_figure(
-        np.asarray(adata.obsm["spatial"]),
+        _apart(np.asarray(adata.obsm["spatial"], float)[:, :2], result),
         categories=pd.Categorical.from_codes(codes, names),
-        colors=_COLORS[: len(names)],
+        colors=colors,
         units=units_of(adata),
         size=6.5,
+        missing="passes",
     )
+
+
+def _apart(xy: np.ndarray, result: QCResult) -> np.ndarray:
+    """Return positions in which no section covers another."""
+    if result.section is None or len(result.sections) < 2:
+        return xy
+    known = np.isfinite(xy).all(axis=1)
+    shifts = side_by_side(xy[known][:, ::-1], result.section[known], len(result.sections))
+    moved = xy.copy()
+    moved[known] += np.vstack([shifts, [[0.0, 0.0]]])[result.section[known]][:, ::-1]
+    return moved
 
 
 def _histograms(result: QCResult, thresholds: Thresholds) -> Figure:
@@ -128,7 +205,7 @@ def _histograms(result: QCResult, thresholds: Thresholds) -> Figure:
 
     names = [name for name in BY_NAME if name in result.table]
     columns = 3
-    rows = -(-len(names) // columns)
+    rows = max(1, -(-len(names) // columns))
     with style():
         figure = Figure(figsize=(10, 2.1 * rows), layout="constrained")
         for axes, name in zip(
@@ -143,23 +220,47 @@ def _histograms(result: QCResult, thresholds: Thresholds) -> Figure:
 def _draw_histogram(axes, result: QCResult, thresholds: Thresholds, name: str) -> None:
     metric, limit = BY_NAME[name], thresholds.of(name)
     values = result.table[name].to_numpy(float)
-    known = values[np.isfinite(values)]
+    known = np.isfinite(values)
     axes.set_title(metric.label, fontsize=10, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_yticks([])
-    if not len(known):
+    if not known.any():
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center")
         return
-    low, high = np.quantile(known, (0.001, 0.999))
-    high = high if high > low else low + 1
-    edges = bin_edges(known, low, high, 60)
-    axes.hist(np.clip(known, edges[0], edges[-1]), bins=edges, color=GREY)
     codes = result.section
-    own = limit.per_section and codes is not None
-    for part in [codes == code for code in np.unique(codes)] if own else [slice(None)]:
-        for bound, given in zip(limit.resolved(values[part]), limit.bounds, strict=True):
-            if given is not None and np.isfinite(bound):
-                axes.axvline(bound, color=_COLORS[0], linewidth=1.2)
+    own = limit.per_section and limit.unit == "mad" and codes is not None
+    parts = [codes == code for code in np.unique(codes)] if own else [slice(None)]
+    bounds = {bound for part in parts for bound in limit.resolved(values[part])}
+    lines = [bound for bound in bounds if np.isfinite(bound)]
+    low, high = np.quantile(values[known], (0.001, 0.999))
+    high = high if high > low else low + 1
+    low, high = min([low, *lines]), max([high, *lines])
+    low = max(0.0, low) if metric.log else low
+    edges = bin_edges(values, low, high, 60, log=metric.log)
+    below, above = failing(limit, values, codes)
+    axis = np.log1p(edges) if metric.log else edges
+    for cells, color in ((known, GREY), (below | above, _COLORS[0])):
+        counts = np.histogram(np.clip(values[cells], edges[0], edges[-1]), edges)[0]
+        # By area, and by its root, so that few cells are seen, too.
+        heights = np.sqrt(counts / np.diff(axis))
+        axes.stairs(heights, axis, fill=True, color=color)
+    for bound in lines:
+        axes.axvline(np.log1p(max(bound, 0)) if metric.log else bound, color=INK, linewidth=0.9)
+    axes.set_xlim(axis[0], axis[-1])
+    axes.set_ylim(bottom=0)
+    if metric.log:
+        _label_logarithms(axes, edges)
+
+
+def _label_logarithms(axes, edges: np.ndarray) -> None:
+    """Write round numbers at an axis of log(1 + x), no two of them upon each other."""
+    low, high = np.log1p(edges[[0, -1]])
+    round_ones = [step * 10.0**power for power in range(-2, 9) for step in (1, 2, 5)]
+    chosen: list[float] = []
+    for value in (value for value in round_ones if edges[0] <= value <= edges[-1]):
+        if not chosen or np.log1p(value) - np.log1p(chosen[-1]) > (high - low) / 7:
+            chosen.append(value)
+    axes.set_xticks(np.log1p(chosen), [f"{value:,.6g}" for value in chosen])
 
 
 def _niches(
@@ -190,8 +291,7 @@ def _niches(
     return (
         "<h2>Is a niche an artefact?</h2><p>The metric that alone tells a niche's cells best from "
         "the others (AUC: 0.5 says nothing, 0 and 1 tell all apart), and the niches that a fault "
-        "explains.</p><table><tr><th>Niche</th><th>Cells</th><th>Fail</th><th>Best metric</th>"
-        "<th>Artefact</th></tr>" + "".join(rows) + "</table>"
+        "explains.</p>" + _table(("Niche", "Cells", "Fail", "Best metric", "Artefact"), rows)
     )
 
 

@@ -47,6 +47,7 @@ def tissue_figure(
     shown: np.ndarray | None = None,
     diameter: float | None = None,
     size: float = 6.0,
+    missing: str = "not labelled",
 ) -> Figure:
     """Draw a tissue, coloured by category or by value, with legend or colour bar and scale bar.
 
@@ -75,6 +76,8 @@ def tissue_figure(
         distance to the nearest cell.
     size
         The longer side of the tissue, in inches.
+    missing
+        What the legend calls cells without a category.
 
     Returns
     -------
@@ -86,7 +89,7 @@ def tissue_figure(
     coords = np.asarray(coords, float)
     width, height = fit(coords, size, size)
     with style():
-        handles = [] if categories is None else legend_handles(categories, colors, shown)
+        handles = [] if categories is None else legend_handles(categories, colors, shown, missing)
         columns = max(-(-len(handles) // max(int(height / LEGEND_ROW), 1)), 1)
         side = columns * legend_width(handles) if handles else 0.8
         page = Page(width + side + 0.45, height + 0.85)

@@ -20,6 +20,7 @@ from napari_cellama.errors import UserError
 from napari_cellama.io.image_stated import ome_stated, tiff_pixel, zarr_pixel
 from napari_cellama.io.mapped import mapped
 from napari_cellama.io.tiff_tiles import tiles_of
+from napari_cellama.io.unpacked import Unpacked, in_parts
 
 #: Threads that decode a TIFF's chunks beside each other; by default there is one.
 _WORKERS = 4
@@ -148,9 +149,11 @@ def _open_tiff(path: Path, name: str) -> SectionImage:
         for number, level in enumerate(series.levels):
             try:
                 flat = mapped(path, level)
-                array = flat or _array_of(level.aszarr(maxworkers=_WORKERS))
+                packed = flat or _array_of(level.aszarr(maxworkers=_WORKERS))
+                array = flat or in_parts(packed, level.axes, name)
                 levels.append(_lazy(array))
-                arrays.append((array, None if flat else tiles_of(path, level, array)))
+                decode = tiles_of(path, level, array) if array is packed and not flat else None
+                arrays.append((array, decode))
             except Exception as error:
                 if number == 0:
                     raise
@@ -259,8 +262,12 @@ def _open_ome_zarr(group: Any, stated: dict[str, Any], name: str) -> SectionImag
     levels, arrays, notices = [], [], []
     for number, data in enumerate(scales["datasets"]):
         try:
-            levels.append(da.from_zarr(group[data["path"]]))
-            arrays.append(group[data["path"]])
+            array = in_parts(group[data["path"]], "".join(letters).upper(), name)
+            arrays.append(array)
+            packed = isinstance(array, Unpacked)
+            levels.append(_lazy(array) if packed else da.from_zarr(array))
+        except UserError:
+            raise
         except Exception:
             if number == 0:
                 raise UserError(
@@ -332,7 +339,11 @@ def _spatialdata_stored(path: Path, levels: list[Any]) -> tuple[Stored, ...]:
         return ()  # the levels themselves can be read all the same
     if [array.shape for array in arrays] != [level.shape for level in levels]:
         return ()
-    return tuple(_stored(array, "CYX"[-array.ndim :]) for array in arrays)
+    name, letters = path.name, "CYX"
+    return tuple(
+        _stored(in_parts(array, letters[-array.ndim :], name), letters[-array.ndim :])
+        for array in arrays
+    )
 
 
 def spatialdata_levels(element: Any) -> list[Any]:

@@ -9,7 +9,10 @@ import numpy as np
 
 from napari_cellama.core.labels import LabelSet
 from napari_cellama.core.palette import distinct_palette
+from napari_cellama.core.qc_stored import ACCEPTED, FLAG, FLAGGED, reasons_of
 from napari_cellama.core.qc_thresholds import BLURRED, FOLDED, METRICS, OUTSIDE, WASHED_OUT
+
+__all__ = ["ACCEPTED", "FLAG", "FLAGGED", "Judgement", "by_hand", "flags_of", "judgement_of"]
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,10 +21,6 @@ if TYPE_CHECKING:
     from napari_cellama.core.qc_thresholds import Thresholds
     from napari_cellama.ui.tissue import Tissue
 
-#: The label set, and obs column, of cells that a hand has flagged.
-FLAG = "flag"
-#: Its names: flagged for no stated reason, and good whatever the limits say; others are reasons.
-FLAGGED, ACCEPTED = "flagged", "accepted"
 PASSES = "passes"
 #: Cells that pass are there to be seen past.
 _PALE = "#8a97a6"
@@ -65,11 +64,7 @@ def judgement_of(tissue: Tissue) -> Judgement:
 def by_hand(tissue: Tissue) -> dict[int, str]:
     """Return what a hand said of single cells: a reason, or "" for a cell that is good."""
     flags = flags_of(tissue)
-    if flags is None:
-        return {}
-    cells = np.flatnonzero(flags.codes >= 0)
-    reasons = ["" if name == ACCEPTED else name for name in flags.names]
-    return {int(cell): reasons[flags.codes[cell]] for cell in cells}
+    return {} if flags is None else reasons_of(flags)
 
 
 def flags_of(tissue: Tissue) -> LabelSet | None:

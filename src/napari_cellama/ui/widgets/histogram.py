@@ -65,6 +65,7 @@ class Histogram(QWidget):
         self._bins = self._all = self._failing = np.zeros(0, np.int64)
         self._ends_at = np.linspace(0.0, 1.0, _BINS + 1)  # of the bins, on the axis
         self._low, self._high, self._least = 0.0, 1.0, -np.inf
+        self._whole = False  # whether values are whole numbers
         self.lines: tuple[Line, ...] = ()
         self._held: tuple[Side, int] | None = None
         self._chosen: Side = "low"
@@ -104,6 +105,7 @@ class Histogram(QWidget):
         # Counts and shares are never less than 0.
         self._least = 0.0 if len(known) and known.min() >= 0 else -np.inf
         ends = self._value(np.array([max(first, self._least), last]))
+        self._whole = bool(len(known)) and not np.any(np.mod(self._value(known).round(6), 1))
         edges = bin_edges(values, float(ends[0]), float(ends[1]), _BINS, log=self._log)
         self._ends_at = self._scaled(edges)
         self._low, self._high = float(self._ends_at[0]), float(self._ends_at[-1])
@@ -139,6 +141,12 @@ class Histogram(QWidget):
     @property
     def _edges(self) -> np.ndarray:
         return np.maximum(self._value(self._ends_at), self._least)
+
+    @property
+    def _told_ends(self) -> tuple[float, float]:
+        """Return what is written at the axis' ends; of whole numbers, the first and last there."""
+        low, high = self._edges[[0, -1]].tolist()
+        return (float(np.ceil(low)), float(np.floor(high))) if self._whole else (low, high)
 
     # ---- places
 
@@ -249,7 +257,7 @@ class Histogram(QWidget):
         painter.setFont(font)
         painter.setPen(self._faint(165))
         row = QRectF(left, bottom + 1, right - left, _BOTTOM - 1)
-        low, high = self._edges[[0, -1]].tolist()
+        low, high = self._told_ends
         painter.drawText(row, Qt.AlignmentFlag.AlignLeft, number(low))
         painter.drawText(row, Qt.AlignmentFlag.AlignRight, number(high))
         for line in self.lines:
