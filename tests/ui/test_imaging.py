@@ -232,7 +232,7 @@ def test_an_image_of_unknown_place_is_seen_beside_the_cells(
     assert (np.abs(corners - centre) <= half).all(), "both can be seen"
     assert dock.images.how.currentText() == "not aligned yet"
     assert "shown beside the cells" in dock.images.notice.text()
-    assert "photo" not in [dock.images.measure.itemText(i) for i in range(3)]
+    assert "photo" not in [dock.images.measured.image.itemText(i) for i in range(3)]
     qtbot.mouseClick(dock.measure_button, LEFT)
     wait(qtbot, session)
     assert session.active.quality.image_name == ""
@@ -425,8 +425,8 @@ def test_of_forty_channels_of_any_type_three_are_shown_until_others_are_chosen(
     added = next(layer for layer in layers if layer.metadata[IMAGE][2] == "m37")
     np.testing.assert_array_equal(np.asarray(added.data), planes[37])
     assert added.contrast_limits[1] > added.contrast_limits[0]
-    choose(dock.images.measure, "many")
-    chosen = {action.text(): action for action in dock.images.channels.menu.actions()}
+    choose(dock.images.measured.image, "many")
+    chosen = {action.text(): action for action in dock.images.measured.channels.menu.actions()}
     chosen["m5"].trigger()
     chosen["m37"].trigger()
     qtbot.mouseClick(dock.measure_button, LEFT)
@@ -634,10 +634,10 @@ def test_saved_and_opened_again_thresholds_flags_metrics_and_alignment_are_the_s
     dock, session = open_dock(adata)
     add(dock, session, tmp_path / "he.tif", monkeypatch, qtbot)
     session.imaging.aligning.by_values("he", 1 / factor, (0.0, 0.0), 0.0, False)
-    choose(dock.images.measure, "he")
+    choose(dock.images.measured.image, "he")
     assert session.active.history.undo_name == "Measure on he"
     session.undo()
-    assert dock.images.measure.currentText() == "the one that fits best"
+    assert dock.images.measured.image.currentText() == "the one that fits best"
     session.redo()
     qtbot.mouseClick(dock.measure_button, LEFT)
     wait(qtbot, session)
@@ -672,14 +672,14 @@ def test_saved_and_opened_again_thresholds_flags_metrics_and_alignment_are_the_s
     np.testing.assert_allclose(layer.affine.affine_matrix[:2, 2], [0.5 / factor] * 2)
     assert dock.images.how.currentText() == "typed values"
     assert dock.images.values.size.value() == pytest.approx(1 / factor, abs=1e-4)
-    assert not dock.images.moved.isVisible()
-    assert dock.images.measure.currentText() == "he"
+    assert not dock.images.measured.moved.isVisible()
+    assert dock.images.measured.image.currentText() == "he"
     session.imaging.remove("he")
-    assert dock.images.measure.currentText() == "the one that fits best"
+    assert dock.images.measured.image.currentText() == "the one that fits best"
     session.undo()
-    assert dock.images.measure.currentText() == "he"
+    assert dock.images.measured.image.currentText() == "he"
     session.imaging.aligning.by_values("he", 1 / factor, (30.0, 0.0), 0.0, False)
-    assert "moved since it was measured" in dock.images.moved.text()
+    assert dock.images.measured.moved.isVisible()
 
 
 def test_a_removed_image_is_gone_from_window_and_file(
