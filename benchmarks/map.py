@@ -278,8 +278,8 @@ def _check_both(session: Any, dock: Any) -> None:
     """Make sure that the selection that is timed is the one that is painted on the map."""
     tissue = session.active
     assert 0.1 < tissue.selection.mean() < 0.9, tissue.selection.mean()
-    rgba = dock._layers.colors_of(tissue, dock._cells)
-    np.testing.assert_array_equal(rgba[:, 3] == 1, tissue.selection[dock._cells])
+    rgba = dock._layers.colors_of(tissue, dock.map.cells)
+    np.testing.assert_array_equal(rgba[:, 3] == 1, tissue.selection[dock.map.cells])
 
 
 def main() -> int:

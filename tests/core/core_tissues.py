@@ -111,3 +111,13 @@ def section(name: str) -> ad.AnnData:
 def said(events) -> str:
     """Return the notices among a run's events."""
     return "\n".join(event.text for event in events if isinstance(event, Notice))
+
+
+def finished(steps):
+    """Return what a generator yields, and its value."""
+    events = []
+    while True:
+        try:
+            events.append(next(steps))
+        except StopIteration as end:
+            return events, end.value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from core_tissues import finished
 from scipy.ndimage import gaussian_filter
 
 from napari_cellama.core import image_qc
@@ -21,16 +22,6 @@ from napari_cellama.core.section_image import SectionImage
 from napari_cellama.core.tissue_mask import detect_tissue, edge_distance
 from napari_cellama.errors import Cancelled, UserError
 from napari_cellama.sample import tissue
-
-
-def finished(steps):
-    """Return a generator's events and its value."""
-    events = []
-    while True:
-        try:
-            events.append(next(steps))
-        except StopIteration as end:
-            return events, end.value
 
 
 def spots_image(side=400, step=20, dtype=np.uint8, channels=None):

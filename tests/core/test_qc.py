@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from core_tissues import finished
 
 from napari_cellama.core.events import Notice
 from napari_cellama.core.niche_faults import niche_aucs, suspicious_niches
@@ -14,16 +15,6 @@ from napari_cellama.core.sampling import badness, cells_to_look_at, typicality
 from napari_cellama.core.section_image import SectionImage
 from napari_cellama.errors import UserError
 from napari_cellama.sample import tissue
-
-
-def finished(steps):
-    """Return a generator's events and its value."""
-    events = []
-    while True:
-        try:
-            events.append(next(steps))
-        except StopIteration as end:
-            return events, end.value
 
 
 @pytest.fixture(scope="module")

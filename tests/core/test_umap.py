@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from core_tissues import HashEncoder, finish, make_tissue
+from core_tissues import HashEncoder, finish, finished, make_tissue
 
 from napari_cellama.core import umap
 from napari_cellama.core.events import CancelToken
@@ -15,21 +15,12 @@ from napari_cellama.errors import Cancelled, UserError
 from napari_cellama.recipe import Recipe
 
 
-def end_of(steps):
-    told = []
-    while True:
-        try:
-            told.append(next(steps))
-        except StopIteration as end:
-            return end.value, told
-
-
 def test_groups_stay_together_whether_learnt_or_placed():
     rng = np.random.default_rng(0)
     group = np.repeat([0, 1], 60)
     features = (rng.normal(size=(120, 5)) + 20 * group[:, None]).astype(np.float32)
     features[7] = np.nan
-    places, told = end_of(laying_out(features, seed=3, n_learnt=80))
+    told, places = finished(laying_out(features, seed=3, n_learnt=80))
     assert [(step.done, step.total) for step in told] == [(0, 119), (80, 119), (119, 119)]
     assert [len(step.cells) for step in told] == [0, 80, 39]
     for step in told:
@@ -39,7 +30,7 @@ def test_groups_stay_together_whether_learnt_or_placed():
     middles = np.stack([np.median(places[group == g], axis=0) for g in (0, 1)])
     nearest = np.linalg.norm(places[:, None] - middles, axis=2).argmin(axis=1)
     assert (nearest == group).mean() > 0.98
-    again, _ = end_of(laying_out(features, seed=3, n_learnt=80))
+    _, again = finished(laying_out(features, seed=3, n_learnt=80))
     np.testing.assert_array_equal(np.delete(again, 7, axis=0), places)
 
 
@@ -55,7 +46,7 @@ def test_a_cell_is_placed_alike_whoever_is_placed_with_it(monkeypatch):
     steps = laying_out(features, n_learnt=100)
     next(steps), next(steps)
     monkeypatch.setattr("umap.umap_.optimize_layout_euclidean", optimize)
-    _, told = end_of(steps)
+    told, _ = finished(steps)
     assert [step.done for step in told] == [150, 200]
     assert rounds == [30, 30]
 
@@ -82,7 +73,7 @@ def test_a_map_that_was_stopped_goes_on_as_if_it_had_not_been(monkeypatch):
     features = np.random.default_rng(0).normal(size=(5_300, 4)).astype(np.float32)
     features[7] = np.nan
     n_learnt = 5_000  # more than umap-learn compares one by one
-    whole, told = end_of(laying_out(features, seed=3, n_learnt=n_learnt))
+    told, whole = finished(laying_out(features, seed=3, n_learnt=n_learnt))
     assert [bool(step.learnt) for step in told[:3]] == [False, True, False]
     half = np.full_like(whole, np.nan)
     for step in told[:4]:
@@ -90,7 +81,7 @@ def test_a_map_that_was_stopped_goes_on_as_if_it_had_not_been(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(umap, "_model", None)  # nothing is learnt again
         begun = Begun(told[1].learnt, half)
-        again, rest = end_of(laying_out(features, seed=3, n_learnt=n_learnt, begun=begun))
+        rest, again = finished(laying_out(features, seed=3, n_learnt=n_learnt, begun=begun))
     np.testing.assert_array_equal(again, whole)
     assert [(step.done, len(step.cells)) for step in rest] == [
         (5_100, 0), (5_150, 50), (5_200, 50), (5_250, 50), (5_299, 49),

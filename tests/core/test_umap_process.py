@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from core_tissues import finished
 
 from napari_cellama.core import umap_process
 from napari_cellama.core.events import CancelToken
@@ -34,15 +35,6 @@ def children(monkeypatch):
     return started
 
 
-def end_of(steps):
-    told = []
-    while True:
-        try:
-            told.append(next(steps))
-        except StopIteration as end:
-            return end.value, told
-
-
 @pytest.fixture
 def features():
     features = np.random.default_rng(0).normal(size=(90, 4)).astype(np.float32)
@@ -51,8 +43,8 @@ def features():
 
 
 def test_the_map_is_the_same_as_in_this_process(features, children):
-    places, told = end_of(laying_out_apart(features, seed=2, n_learnt=60))
-    expected, expected_told = end_of(laying_out(features, seed=2, n_learnt=60))
+    told, places = finished(laying_out_apart(features, seed=2, n_learnt=60))
+    expected_told, expected = finished(laying_out(features, seed=2, n_learnt=60))
     np.testing.assert_array_equal(places, expected)
     for step, same in zip(told, expected_told, strict=True):
         assert (step.done, step.total) == (same.done, same.total)

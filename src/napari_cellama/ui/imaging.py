@@ -16,14 +16,15 @@ from psygnal import Signal
 
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.spatial_images import FITS, share_inside
-from napari_cellama.errors import UserError, unknown_name
-from napari_cellama.io.attached import Attached, by_file, open_attached
+from napari_cellama.errors import unknown_name
+from napari_cellama.io.attached import Attached, by_file
 from napari_cellama.io.images import open_images, states_size
 from napari_cellama.ui.aligning import Aligning
 from napari_cellama.ui.image_desk import BEST, Desks, Opened, cells_of
 from napari_cellama.ui.images import channels_at_first, limits_of
+from napari_cellama.ui.opening import Opening
 from napari_cellama.ui.placement import Placement, place
-from napari_cellama.ui.workers import Ended, Failed, Job
+from napari_cellama.ui.workers import Failed, Job
 
 if TYPE_CHECKING:
     from napari_cellama.ui.session import Session
@@ -56,14 +57,14 @@ class Imaging(Desks):
         super().__init__()
         self._session = weakref.proxy(session)
         self.aligning = Aligning(session, self)
+        self.opening = Opening(session, self)
         #: Whether landmarks are drawn although none is being set.
         self.pins_shown = False
-        session.images_changed.connect(self.open_missing)
         session.active_changed.connect(self.put_away)
 
     def forget(self, tissue: Tissue) -> None:
         """Let go of a closed tissue's images."""
-        self._session.jobs.cancel(f"images {tissue.id}")
+        self.opening.cancel(tissue)
         self._desks.pop(tissue, None)
 
     # ---- adding and removing
@@ -230,63 +231,3 @@ class Imaging(Desks):
             desk.pixel = None
         if self._session.tool == "landmark":
             self._session.take_tool("pick")
-
-    # ---- opening
-
-    def open_missing(self, tissue: Tissue) -> None:
-        """Open, in a job, the images and contrasts that a tissue needs and that are not at hand."""
-        desk = self.desk_of(tissue)
-        if (
-            tissue.images
-            and self.attached(tissue) is None
-            and desk.chosen not in self.inside(tissue)
-        ):
-            desk.chosen = tissue.images[-1].name
-        slot = f"images {tissue.id}"
-        if self._session.jobs.current(slot) is not None:
-            return  # it asks again when it is done
-        missing = [one for one in tissue.images if self.lacks(tissue, one)]
-        if not missing:
-            return
-        opened = {one.key: desk.opened.get(one.key) for one in missing}
-        wanted = {one.key: desk.channels.get(one.name) for one in missing}
-
-        def events(token: CancelToken) -> Iterator[Any]:
-            for key, known in opened.items():
-                token.check()
-                one = next(one for one in missing if one.key == key)
-                try:
-                    image = open_attached(one) if known is None else known.image
-                    channels = wanted[key]
-                    channels = channels_at_first(image) if channels is None else channels
-                    limits = limits_of(image, channels)
-                except UserError as error:
-                    yield key, str(error)
-                    continue
-                yield key, Opened(image, {**(known.limits if known else {}), **limits})
-
-        def on_event(job: Job, event: Any) -> None:
-            if isinstance(event, Failed):
-                self.told.emit("error", event.sentence, event.details)
-            elif isinstance(event, Ended):
-                self._session.images_changed.emit(tissue)
-            elif isinstance(event, tuple):
-                self._take_opened(tissue, *event)
-
-        self._session.jobs.start(slot, f"Opening images of {tissue.name}", events, on_event)
-
-    def _take_opened(self, tissue: Tissue, key: tuple[str, str], found: Opened | str) -> None:
-        """Take an opened image, or why there is none, and say what is amiss."""
-        desk = self.desk_of(tissue)
-        if isinstance(found, str):
-            desk.problems[key] = found
-            self.warned.emit(f"{found} The cells are shown without it.")
-            return
-        known = key in desk.opened
-        desk.opened[key] = found
-        attached = next((one for one in tissue.images if one.key == key), None)
-        if attached is None or known:
-            return
-        notices = [*self.image_of(tissue, attached).notices, self.misfit_of(tissue, attached)]
-        for text in filter(None, notices):
-            self.warned.emit(text)

@@ -89,7 +89,7 @@ class Session(Viewing):
         self.tissues.append(tissue)
         self.tissues_changed.emit()
         self.activate(tissue)
-        self.imaging.open_missing(tissue)
+        self.imaging.opening.open_missing(tissue)
         if not tissue.has_matrix:
             tasks.read_matrix(self, tissue)
         outlines.read_if_there(self, tissue)

@@ -110,6 +110,24 @@ class FitTexts(QObject):
         return False
 
 
+class NarrowBox(QComboBox):
+    """A combo box that is as narrow as need be, its texts elided in the middle."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(4)
+        FitTexts(self)
+
+    def offer(self, choices: Choices, chosen: Any) -> None:
+        """Offer (text, value) pairs, one of which is chosen, without telling of it."""
+        with QSignalBlocker(self):
+            self.clear()
+            for text, value in choices:
+                self.addItem(text, value)
+            self.setCurrentIndex(max(0, self.findData(chosen)))
+
+
 class ColumnsEdit(ValuedContainerWidget[tuple]):
     """Several of some columns, ticked in a menu; keeps the order in which they were ticked."""
 
@@ -144,6 +162,13 @@ class ColumnsEdit(ValuedContainerWidget[tuple]):
             action.toggled.connect(lambda on, value=value: self._toggle(value, on))
         offered = [value for _, value in choices]
         self.set_value(tuple(value for value in before if value in offered))
+
+    def tick(self, names: Sequence[str], chosen: tuple[str, ...]) -> None:
+        """Offer names, some of which are ticked, without telling of it."""
+        with self.changed.blocked():
+            if [action.data() for action in self.menu.actions()] != list(names):
+                self.offer([(name, name) for name in names])
+            self.value = chosen
 
     def get_value(self) -> tuple[str, ...]:
         """Return the chosen columns."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QLabel,
-    QPushButton,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -23,6 +21,7 @@ from napari_cellama.ui import format as fmt
 from napari_cellama.ui.actions import BY_ID
 from napari_cellama.ui.exports import cluster_table, figure_events, write_table
 from napari_cellama.ui.widgets.buttons import ActionButton
+from napari_cellama.ui.widgets.lines import button, enable
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.progress import MessageLine
 from napari_cellama.ui.workers import Failed, Job
@@ -80,12 +79,12 @@ class ClustersFoot(QWidget):
         self.offer = RecoveryOffer(session, self)
         self.count = QLabel(self)
         self.count.setWordWrap(True)
-        self.clear_button = _button("Show all", "link", self._select_nothing)
+        self.clear_button = button("Show all", self._select_nothing, "link")
         self.hidden_button = ActionButton(session, BY_ID["show"], self)
         self.hidden_button.setObjectName("link")
-        self.figure_button = _button("Save figure…", "secondary", self.choose_figure)
-        self.copy_button = _button("Copy table", "secondary", self.copy_table)
-        self.save_button = _button("Save table…", "secondary", self.choose_table)
+        self.figure_button = button("Save figure…", self.choose_figure)
+        self.copy_button = button("Copy table", self.copy_table)
+        self.save_button = button("Save table…", self.choose_table)
         self._lay_out()
         listen(self, session.active_changed, self.refresh)
         listen(self, session.clusters_changed, self.refresh)
@@ -103,8 +102,8 @@ class ClustersFoot(QWidget):
         counting.addWidget(self.hidden_button)
         counting.addWidget(self.clear_button)
         buttons.setSpacing(6)
-        for button in (self.figure_button, self.copy_button, self.save_button):
-            buttons.addWidget(button, 1)
+        for one in (self.figure_button, self.copy_button, self.save_button):
+            buttons.addWidget(one, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 6, 0)
         layout.setSpacing(6)
@@ -193,7 +192,7 @@ class ClustersFoot(QWidget):
             if self._session.jobs.current(SLOT)
             else ""
         )
-        _enable(self.figure_button, no_figure, _FIGURE)
+        enable(self.figure_button, no_figure, _FIGURE)
         no_table = (
             "Open a tissue first."
             if tissue is None
@@ -201,8 +200,8 @@ class ClustersFoot(QWidget):
             if labels is None
             else ""
         )
-        _enable(self.copy_button, no_table, _COPY)
-        _enable(self.save_button, no_table, _SAVE)
+        enable(self.copy_button, no_table, _COPY)
+        enable(self.save_button, no_table, _SAVE)
 
 
 class RecoveryOffer(QWidget):
@@ -213,13 +212,13 @@ class RecoveryOffer(QWidget):
         self._recovery = session.recovery
         self.question = QLabel(self)
         self.question.setWordWrap(True)
-        self.restore_button = _button("Restore", "primary", self._recovery.restore)
+        self.restore_button = button("Restore", self._recovery.restore, "primary")
         self.restore_button.setToolTip("Bring it back, as a step that can be undone.")
-        self.discard_button = _button("Discard", "secondary", self._recovery.discard)
+        self.discard_button = button("Discard", self._recovery.discard)
         self.discard_button.setToolTip("Throw it away for good.")
         buttons, layout = QHBoxLayout(), QVBoxLayout(self)
-        for button in (self.restore_button, self.discard_button):
-            buttons.addWidget(button, 1)
+        for one in (self.restore_button, self.discard_button):
+            buttons.addWidget(one, 1)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.question)
         layout.addLayout(buttons)
@@ -239,15 +238,3 @@ def _counted(n_cells: int, n_selected: int) -> str:
     if not n_selected:
         return f"{fmt.count(n_cells, 'cell')}, none selected"
     return f"{n_selected:,} of {fmt.count(n_cells, 'cell')} selected"
-
-
-def _button(text: str, name: str, act: Callable[[], None]) -> QPushButton:
-    button = QPushButton(text)
-    button.setObjectName(name)
-    button.clicked.connect(lambda: act())
-    return button
-
-
-def _enable(button: QPushButton, why_not: str, tooltip: str) -> None:
-    button.setEnabled(not why_not)
-    button.setToolTip(why_not or tooltip)

@@ -17,6 +17,7 @@ from napari_cellama.ui.tissue import Coloring
 from napari_cellama.ui.understanding import Portraits, Told
 from napari_cellama.ui.widgets.exhibit import Exhibit, Say
 from napari_cellama.ui.widgets.inquiry import Inquiry
+from napari_cellama.ui.widgets.lines import NO_TISSUE
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.picture import Picture
 from napari_cellama.ui.widgets.portrait_groups import (
@@ -31,7 +32,6 @@ from napari_cellama.ui.workers import Failed
 if TYPE_CHECKING:
     import napari
 
-_NO_TISSUE = "No tissue is open. Open one with File > Open, or drop a .h5ad file onto the window."
 _NO_GENES = "The genes are still being read; try again in a moment."
 _NO_CLUSTERS = (
     "No clusters are shown. Press Run in the Niches dock, or choose an obs column under Labels in "
@@ -144,7 +144,7 @@ class ClusterPortrait(QWidget):
 
     def _why_not(self, chosen: tuple[int, ...]) -> str:
         if self._session.active is None:
-            return _NO_TISSUE
+            return NO_TISSUE
         if self._session.clusters is None:
             return _NO_CLUSTERS
         if not chosen:

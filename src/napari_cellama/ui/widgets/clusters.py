@@ -38,6 +38,7 @@ from napari_cellama.ui.widgets.form import Rows, WheelGuard
 from napari_cellama.ui.widgets.key_help import HelpButton, follow_help_key
 from napari_cellama.ui.widgets.label_sets import LabelsMenu
 from napari_cellama.ui.widgets.legend import LegendView
+from napari_cellama.ui.widgets.lines import NO_TISSUE, title
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.scale import ScaleRow
 from napari_cellama.ui.widgets.shape import ShapeBox
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
 
 _WIDTH, _NARROWEST = 380, 340
 
-_NO_TISSUE = "No tissue is open. Open one with File > Open, or drop a .h5ad file onto the window."
 _NO_CLUSTERS = (
     "No clusters are shown yet. Press Run in the Niches dock, or choose one of the tissue's own "
     "columns under Labels."
@@ -81,7 +81,7 @@ class ClustersDock(QWidget):
         self.shape = ShapeBox(session, self)
         self.model = ClusterModel(session, self.enrichment, self)
         self.table = ClusterTable(session, self.model, self)
-        self.title = self._title("Clusters")
+        self.title = title("Clusters")
         self.help_button = HelpButton(self)
         self.tools = ClusterTools(session, self)
         self.labels_menu = LabelsMenu(session, self._label_keys, self)
@@ -142,7 +142,7 @@ class ClustersDock(QWidget):
         column = QVBoxLayout(content)
         column.setContentsMargins(0, 0, 6, 0)
         column.setSpacing(6)
-        column.addWidget(self._title("On the tissue"))
+        column.addWidget(title("On the tissue"))
         column.addWidget(choice)
         column.addWidget(self.legend)
         column.addWidget(self.scale)
@@ -171,18 +171,13 @@ class ClustersDock(QWidget):
         for before, after in pairwise(stops):
             self.setTabOrder(before, after)
 
-    def _title(self, text: str) -> QLabel:
-        title = QLabel(text, self)
-        title.setObjectName("groupTitle")
-        return title
-
     # ---- what the user does
 
     def choose_color(self, cluster: int) -> None:
         """Let the user choose another colour for a cluster."""
         labels = self._session.clusters
-        title = f"Colour of {fmt.elided(labels.names[cluster], 40)}"
-        color = QColorDialog.getColor(QColor(labels.colors[cluster]), self, title)
+        asked = f"Colour of {fmt.elided(labels.names[cluster], 40)}"
+        color = QColorDialog.getColor(QColor(labels.colors[cluster]), self, asked)
         if color.isValid():
             self._try(lambda: self._session.editing.recolor(cluster, color.name()))
 
@@ -213,7 +208,7 @@ class ClustersDock(QWidget):
         tissue, labels = self._session.active, self._session.clusters
         self.coloring.setEnabled(tissue is not None)
         self._offer_choices(tissue)
-        self.empty.setText(_NO_TISSUE if tissue is None else _NO_CLUSTERS)
+        self.empty.setText(NO_TISSUE if tissue is None else _NO_CLUSTERS)
         self.shown.setCurrentWidget(self.empty if labels is None else self.table)
         self.title.setText("Clusters" if labels is None else _summary(labels))
         self._on_coloring(tissue)

@@ -7,7 +7,6 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import (
@@ -27,13 +26,13 @@ from napari_cellama.errors import UserError
 from napari_cellama.ui import format as fmt
 from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.exports import map_events, map_table
-from napari_cellama.ui.layouts import SLOT, Layout, Step
+from napari_cellama.ui.layouts import SLOT, Step
 from napari_cellama.ui.map_canvas import MapCanvas
-from napari_cellama.ui.selection import How
+from napari_cellama.ui.widgets.cell_map import CellMap
 from napari_cellama.ui.widgets.form import WheelGuard
 from napari_cellama.ui.widgets.key_help import follow_help_key
+from napari_cellama.ui.widgets.lines import NO_TISSUE
 from napari_cellama.ui.widgets.listen import heed, listen
-from napari_cellama.ui.widgets.map_keys import MapKeys
 from napari_cellama.ui.widgets.plot_menu import PlotMenu
 from napari_cellama.ui.widgets.style import follow_theme
 from napari_cellama.ui.workers import Failed, Job
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     import napari
     import pandas as pd
 
-    from napari_cellama.ui.tissue import Tissue
 
 _SIZE = 290
 _OF = {"Niches": "niches", "Cells": "cells"}
@@ -54,7 +52,6 @@ _LEARNING = (
     "The map is being made; its first cells appear once it is learnt. Everything else can be used "
     "meanwhile."
 )
-_NO_TISSUE = "No tissue is open. Open one with File > Open, or drop a .h5ad file onto the window."
 
 
 class EmbeddingDock(QWidget):
@@ -74,17 +71,14 @@ class EmbeddingDock(QWidget):
         session = self._session = session_of(napari_viewer)
         self._layers, self._layouts = layers_of(napari_viewer), session.layouts
         self._viewer = weakref.ref(getattr(napari_viewer, "__wrapped__", napari_viewer))
-        self._shown: Layout | None = None
-        self._tissue: weakref.ref[Tissue] | None = None
-        self._cells = np.zeros(0, np.int64)
         self._step = Step(0, 0)
         #: Counts the seconds while the map is learnt, which tells of nothing else.
         self._seconds = QTimer(self, interval=1_000)
         self.canvas = MapCanvas()
+        self.map = CellMap(session, self._layers, self.canvas)
         self.of = QComboBox(self)
         self.button = QPushButton("Map", self)
         self.all_button = QPushButton("All", self)
-        self._keys = MapKeys(self.canvas, session, self._select_in_view)
         self.menu = PlotMenu(self.canvas.widget, "map.png", self.table, save=self.save_figure)
         self.save_button = QPushButton("Save", self)
         self.empty, self.status = QLabel(self), QLabel(self)
@@ -149,14 +143,9 @@ class EmbeddingDock(QWidget):
         self.of.currentIndexChanged.connect(self.refresh)
         self.button.clicked.connect(self._on_button)
         self.all_button.clicked.connect(self.canvas.show_all)
-        self.canvas.clicked.connect(self._on_clicked)
-        self.canvas.hovered.connect(self._on_hovered)
-        self.canvas.lassoed.connect(self._on_lasso)
-        self.canvas.renewed.connect(lambda: self._paint(self._session.active))
+        self.map.named.connect(lambda text: self._say(text or self._summary()))
         for signal in (session.active_changed, session.matrix_ready, session.clusters_changed):
             listen(self, signal, self.refresh)
-        listen(self, session.coloring_changed, self._paint)
-        listen(self, session.selection_changed, self._paint)
         listen(self, self._layouts.changed, self.refresh)
         listen(self, self._layouts.told, self._on_told)
 
@@ -171,8 +160,9 @@ class EmbeddingDock(QWidget):
             self._layouts.cancel()
             self._say("Stopping…")
         else:
-            goes_on = self._shown is not None and self._shown.can_go_on
-            self._step = Step(self._shown.placed, self._shown.total) if goes_on else Step(0, 0)
+            layout = self.map.layout
+            goes_on = layout is not None and layout.can_go_on
+            self._step = Step(layout.placed, layout.total) if goes_on else Step(0, 0)
             try:
                 self._layouts.make(self._of)
             except UserError as error:
@@ -183,7 +173,7 @@ class EmbeddingDock(QWidget):
         """Save the map as it is painted now, in a job, and say when it is there."""
         tissue = self._session.active
         legend = self._layers.legend_of(tissue)
-        events = map_events(tissue, legend, self._shown, self._cells, path)
+        events = map_events(tissue, legend, self.map.layout, self.map.cells, path)
 
         def on_event(job: Job, event: Any) -> None:
             if isinstance(event, Path):
@@ -195,43 +185,7 @@ class EmbeddingDock(QWidget):
 
     def table(self) -> pd.DataFrame:
         """Return the map's numbers, see :func:`~..exports.map_table`."""
-        return map_table(self._session.active, self._shown, self._cells)
-
-    def _on_clicked(self, point: int | None) -> None:
-        if self._is_seen(point):
-            self._session.pick_cell(int(self._cells[point]))
-
-    def _select_in_view(self, how: How) -> None:
-        self._select(self.canvas.in_view(), how)
-
-    def _on_lasso(self, inside: np.ndarray, how: How) -> None:
-        self._select(inside, self._session.how if how == "replace" else how)
-
-    def _select(self, inside: np.ndarray, how: How) -> None:
-        tissue = self._session.active
-        mask = np.zeros(tissue.n_obs, bool)
-        mask[self._cells[inside]] = True
-        mask &= ~tissue.hidden
-        self._session.select(mask, how)
-
-    def _on_hovered(self, point: int | None) -> None:
-        tissue = self._session.active
-        if not self._is_seen(point):
-            self._say(self._summary())
-            return
-        cell = int(self._cells[point])
-        parts = [str(tissue.snapshot.obs_names[cell])]
-        coloring = tissue.coloring
-        for key in dict.fromkeys([coloring.name if coloring else None, tissue.clusters]):
-            if key in tissue.labels and tissue.labels[key].codes[cell] >= 0:
-                parts.append(tissue.labels[key].names[tissue.labels[key].codes[cell]])
-        self._say(fmt.joined(*dict.fromkeys(parts)))
-
-    def _is_seen(self, point: int | None) -> bool:
-        """Whether there is a point and its cell is not hidden."""
-        if point is None or self._shown is None:
-            return False
-        return not self._session.active.hidden[self._cells[point]]
+        return map_table(self._session.active, self.map.layout, self.map.cells)
 
     @property
     def _of(self) -> Any:
@@ -243,33 +197,15 @@ class EmbeddingDock(QWidget):
         """Show the active tissue's map, or say what to do for one."""
         tissue = self._session.active
         layout = self._layouts.get(tissue, self._of)
-        known = None if self._tissue is None else self._tissue()
-        same = known is tissue and _same(layout, self._shown)
-        self._tissue = None if tissue is None else weakref.ref(tissue)
-        before, self._shown = self._shown, layout
-        if not same and layout is not None:
-            drawn = np.isfinite(layout.places).all(axis=1)
-            # The painter knows the colours of cells that have a place on the tissue.
-            drawn[np.setdiff1d(np.arange(len(drawn)), self._layers.placement_of(tissue).cells)] = 0
-            self._cells = np.flatnonzero(drawn)
-            grown = known is tissue and before is not None and before.name == layout.name
-            self.canvas.set_points(layout.places[self._cells], keep_view=grown)
+        self.map.show(tissue, layout)
         self.shown.setCurrentIndex(0 if layout is None else 1)
         why = self._layouts.why_not()
         how = why or f"Press Map to lay out the {self._of} by UMAP. {_HELP}"
         if self._session.jobs.current(SLOT) is not None:
             how = _LEARNING
-        self.empty.setText(_NO_TISSUE if tissue is None else how)
+        self.empty.setText(NO_TISSUE if tissue is None else how)
         self._say(self._summary())
         self._refresh_button()
-        if not same:
-            self._paint(tissue)
-
-    def _paint(self, tissue: Tissue | None) -> None:
-        if tissue is None or self._shown is None or tissue is not self._session.active:
-            return
-        rgba = self._layers.colors_of(tissue, self._cells)
-        self.canvas.paint(rgba, tissue.selection[self._cells])
 
     def _refresh_button(self) -> None:
         busy, why = self._session.jobs.current(SLOT), self._layouts.why_not()
@@ -277,17 +213,17 @@ class EmbeddingDock(QWidget):
             self._seconds.stop()
         elif not self._seconds.isActive():
             self._seconds.start()
-        goes_on = self._shown is not None and self._shown.can_go_on
+        goes_on = self.map.layout is not None and self.map.layout.can_go_on
         self.button.setText("Cancel" if busy else "Continue" if goes_on else "Map")
         stops = busy is not None and busy.token.cancelled
         self.button.setEnabled(not why and not stops)
-        again = "" if self._shown is None else " again"
+        again = "" if self.map.layout is None else " again"
         tip = f"Lay the {self._of} out by UMAP{again}; a minute, longer for many cells."
         if goes_on:
             tip = "Place the cells that are not on the map yet."
         stop = "Stop making the map; the cells that are on it stay."
         self.button.setToolTip(why or (stop if busy else tip))
-        no_map = "" if self._shown is not None else "There is no map yet; press Map first."
+        no_map = "" if self.map.layout is not None else "There is no map yet; press Map first."
         self.all_button.setToolTip(no_map or "Show the whole map.")
         self.save_button.setToolTip(no_map or "Save the map as a picture, or copy its numbers.")
         for button in (self.all_button, self.save_button):
@@ -309,11 +245,11 @@ class EmbeddingDock(QWidget):
     def _summary(self) -> str:
         if (job := self._session.jobs.current(SLOT)) is not None:
             return "Stopping…" if job.token.cancelled else _told(self._step, job)
-        shown = self._shown
+        shown = self.map.layout
         if shown is None:
             return ""
         took = f"UMAP in {fmt.duration(shown.seconds)}" if shown.seconds else "UMAP"
-        number = fmt.count(len(self._cells), "cell")
+        number = fmt.count(len(self.map.cells), "cell")
         if not shown.is_whole:
             number = f"Stopped at {shown.placed:,} of {fmt.count(shown.total, 'cell')}"
         return fmt.joined(number, took, f"seed {shown.seed}")
@@ -331,10 +267,3 @@ def _told(step: Step, job: Job) -> str:
     left = "" if step.left is None or step.placed == step.total else fmt.duration(step.left)
     number = f"{step.placed:,} of {fmt.count(step.total, 'cell')} placed"
     return fmt.joined(number, left and f"{left} left")
-
-
-def _same(one: Layout | None, other: Layout | None) -> bool:
-    """Whether two layouts are the same places."""
-    if one is None or other is None:
-        return one is other
-    return one.places is other.places

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_cellama.core.events import Finished, Progress
 from napari_cellama.errors import UserError
 from napari_cellama.ui import format as fmt
 from napari_cellama.ui.widgets.fidelity import FidelityLine
+from napari_cellama.ui.widgets.lines import button
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.progress import MessageLine, ProgressLine
 from napari_cellama.ui.workers import Failed, Stopped
@@ -49,12 +50,12 @@ class Foot(QWidget):
         self.progress = ProgressLine(self)
         self.message = MessageLine(self)
         self.fidelity = FidelityLine(session, self)
-        self.run_button = _button("Run", "primary", _RUN, self.run)
-        self.cancel_button = _button("Cancel", "secondary", "", self.cancel)
-        self.next_button = _button("Look at the niches one by one", "link", _NEXT, lambda: None)
+        self.run_button = button("Run", self.run, "primary", _RUN)
+        self.cancel_button = button("Cancel", self.cancel)
+        self.next_button = button("Look at the niches one by one", lambda: None, "link", _NEXT)
         self.question = QLabel("Replace the run at work?", self)
-        self.yes_button = _button("Replace", "primary", "Stop it and run this.", self._replace)
-        self.no_button = _button("Keep", "secondary", "Let it go on.", self._ask_nothing)
+        self.yes_button = button("Replace", self._replace, "primary", "Stop it and run this.")
+        self.no_button = button("Keep", self._ask_nothing, "secondary", "Let it go on.")
         self._lay_out()
         listen(self, session.job_started, self._on_started)
         listen(self, session.job_event, self._on_event)
@@ -181,11 +182,3 @@ def summary(result: NicheResult, took: str) -> str:
         f"{left_out:,} left out" if left_out else "",
         took,
     )
-
-
-def _button(text: str, name: str, tooltip: str, action: Callable[[], None]) -> QPushButton:
-    button = QPushButton(text)
-    button.setObjectName(name)
-    button.setToolTip(tooltip)
-    button.clicked.connect(lambda: action())
-    return button

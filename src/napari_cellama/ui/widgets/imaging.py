@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import (
-    QComboBox,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -17,13 +15,13 @@ from qtpy.QtWidgets import (
 )
 
 from napari_cellama.ui import format as fmt
-from napari_cellama.ui.image_desk import BEST, NO_IMAGE
 from napari_cellama.ui.images import channels_at_first
 from napari_cellama.ui.imaging import SLOT
-from napari_cellama.ui.widgets.choosers import ColumnsEdit, FitTexts
+from napari_cellama.ui.widgets.choosers import ColumnsEdit, NarrowBox
 from napari_cellama.ui.widgets.form import Rows, WheelGuard, stops_of
 from napari_cellama.ui.widgets.landmarks import Attempt, Landmarks, ValuesEdit
 from napari_cellama.ui.widgets.listen import listen
+from napari_cellama.ui.widgets.measured_image import MeasuredImage
 
 if TYPE_CHECKING:
     from napari_cellama.core.section_image import SectionImage
@@ -44,7 +42,6 @@ HOWS = {
     "values": "typed values",
     "landmarks": "landmarks",
 }
-_BESTS, _NONE = "the one that fits best", "no image"
 
 
 class ImagePart(QWidget):
@@ -69,35 +66,23 @@ class ImagePart(QWidget):
         self._session, self._imaging, self._layers = session, session.imaging, layers
         self._try = attempt
         self._guard = WheelGuard(self)
-        self.image, self.store, self.section, self.how = (self._box() for _ in range(4))
-        self.measure = self._box()
+        boxes = self.image, self.store, self.section, self.how = [NarrowBox(self) for _ in range(4)]
+        for box in boxes:
+            self._guard.watch(box)
         self.add_button = QPushButton("Add image…", self)
         self.take_button = QPushButton("Add", self)
         self.remove_button = QPushButton("Remove", self)
-        self.about, self.notice, self.moved = (QLabel(self) for _ in range(3))
+        self.about, self.notice = QLabel(self), QLabel(self)
         nothing = "— no channel —"
         self.shown = ColumnsEdit(
             name="shown", tooltip="The channels that have a layer.", nothing=nothing
         )
-        self.channels = ColumnsEdit(
-            name="channels",
-            tooltip="The channels that Measure reads; none for the nuclear stain, or else the "
-            "first.",
-            nothing="the nuclear stain",
-        )
+        self.measured = MeasuredImage(session.imaging, self)
         self.values, self.landmarks = ValuesEdit(self), Landmarks(session, layers, attempt, self)
         self._asked = ("", "")  # of which image, how it is to be aligned from now on
         self._lay_out()
         self._connect()
         self.refresh()
-
-    def _box(self) -> QComboBox:
-        box = QComboBox(self)
-        box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        box.setMinimumContentsLength(4)
-        self._guard.watch(box)
-        FitTexts(box)
-        return box
 
     def _lay_out(self) -> None:
         menu = QMenu(self.add_button)
@@ -107,12 +92,12 @@ class ImagePart(QWidget):
         self.add_button.setToolTip("Add a TIFF, OME-TIFF, OME-Zarr, SpatialData, PNG or JPEG.")
         self.remove_button.setToolTip("Take this image away; its file stays.")
         self.image.setAccessibleName("Image")
-        for label in (self.about, self.notice, self.moved):
+        for label in (self.about, self.notice):
             label.setWordWrap(True)
             label.setObjectName("muted")
         for button in (self.add_button, self.take_button, self.remove_button):
             button.setObjectName("secondary")
-        self.rows, self.measured = Rows(self), Rows(self)
+        self.rows = Rows(self)
         offer = QWidget(self)
         for widget in (self.store, self.take_button):
             widget.setParent(offer)
@@ -126,9 +111,6 @@ class ImagePart(QWidget):
         self.rows.add("shown", "Channels", self.shown.native, "The channels that are shown.")
         self.rows.add("section", "Section", self.section, "Which section the image shows.")
         self.rows.add("how", "Aligned by", self.how, "What brings the image to the cells.")
-        self.measured.add("measure", "Measure on", self.measure, "Which image's pixels are judged.")
-        tip = "Which channels of it are judged."
-        self.measured.add("channels", "Its channels", self.channels.native, tip)
         head = QHBoxLayout()
         head.addWidget(self.image, 1)
         head.addWidget(self.remove_button)
@@ -139,7 +121,6 @@ class ImagePart(QWidget):
         for widget in (self.about, self.notice, self.rows, self.values, self.landmarks):
             layout.addWidget(widget)
         layout.addWidget(self.measured)
-        layout.addWidget(self.moved)
         for box in (head, layout):
             box.setSpacing(6)
 
@@ -149,7 +130,7 @@ class ImagePart(QWidget):
         parts = (
             *(self.add_button, self.image, self.remove_button, self.store, self.take_button),
             *(self.shown.native, self.section, self.how, self.values, self.landmarks),
-            *(self.measure, self.channels.native),
+            *self.measured.stops,
         )
         return [stop for part in parts for stop in stops_of(part)]
 
@@ -164,10 +145,6 @@ class ImagePart(QWidget):
         self.how.activated.connect(lambda *_: self._on_how())
         self.shown.changed.connect(self._on_shown)
         self.values.typed.connect(self._on_typed)
-        self.measure.activated.connect(lambda *_: imaging.measure_by(self.measure.currentData()))
-        self.channels.changed.connect(
-            lambda names: imaging.measure_by(self.measure.currentData(), tuple(names))
-        )
         for signal in (session.images_changed, session.active_changed, session.quality_changed):
             listen(self, signal, self.refresh)
         listen(self, session.tool_changed, self.refresh)
@@ -220,12 +197,12 @@ class ImagePart(QWidget):
         if attached is None and desk.chosen not in inside:
             desk.chosen = names[0] if names else ""
             attached = self._imaging.attached(tissue)
-        _offer(self.image, [(name, name) for name in names], desk.chosen)
+        self.image.offer([(name, name) for name in names], desk.chosen)
         for widget in (self.image, self.remove_button):
             widget.setVisible(bool(names))
         self.remove_button.setEnabled(attached is not None)
         offered = [(image.name, i) for i, image in enumerate(desk.offered[1])]
-        _offer(self.store, offered, self.store.currentData())
+        self.store.offer(offered, self.store.currentData())
         self.rows.show_row("store", bool(offered))
         self._show_attached(tissue, attached)
         image = inside.get(desk.chosen)
@@ -235,14 +212,14 @@ class ImagePart(QWidget):
         self.rows.show_row("shown", several)
         if several:
             shown = desk.channels.get(desk.chosen, channels_at_first(image))
-            _tick(self.shown, image.channels, shown)
+            self.shown.tick(image.channels, shown)
         if attached is None:
             self.about.setText(_NOTHING if image is None else _about(image, tissue.units))
         opening = self._session.jobs.current(SLOT)
         if opening is not None:
             self.about.setText(f"{opening.title}…")
         self.add_button.setEnabled(opening is None)
-        self._show_measured(tissue, self._imaging.aligned(tissue))
+        self.measured.show_tissue(tissue)
 
     def _show_attached(self, tissue: Tissue, attached: Attached | None) -> None:
         """Show an image that can be aligned, or nothing of that."""
@@ -258,7 +235,7 @@ class ImagePart(QWidget):
         self.notice.hide()
         if attached is None:
             return
-        _offer(self.section, [(name, name) for name in sections], attached.section)
+        self.section.offer([(name, name) for name in sections], attached.section)
         if image is None:
             problem = self._imaging.problem_of(tissue, attached)
             self.about.setText(problem or f"Opening {attached.name}…")
@@ -272,7 +249,7 @@ class ImagePart(QWidget):
             self._asked = (attached.name, "landmarks")
         how = self._asked[1] if self._asked[0] == attached.name else attached.how
         hows = [key for key in HOWS if key != "none" or attached.how == "none"]
-        _offer(self.how, [(HOWS[key], key) for key in hows], how)
+        self.how.offer([(HOWS[key], key) for key in hows], how)
         said = [*image.notices, self._imaging.misfit_of(tissue, attached)]
         if attached.how == "none":
             said.append(
@@ -285,26 +262,6 @@ class ImagePart(QWidget):
         self.landmarks.setVisible(how == "landmarks")
         self.landmarks.show_image(attached, tissue.units)
 
-    def _show_measured(self, tissue: Tissue, names: list[str]) -> None:
-        """Show which image and channels will be judged."""
-        measure, channels = self._imaging.to_measure(tissue)
-        self.measured.setVisible(bool(names))
-        choices = [(_BESTS, BEST), *((name, name) for name in names), (_NONE, NO_IMAGE)]
-        _offer(self.measure, choices, measure)
-        attached = self._imaging.attached(tissue, measure)
-        image = self._imaging.inside(tissue).get(measure)
-        if attached is not None:
-            image = self._imaging.image_of(tissue, attached)
-        several = image is not None and not image.rgb and image.n_channels > 1
-        self.measured.show_row("channels", several)
-        if several:
-            _tick(self.channels, image.channels, channels)
-        moved = self._imaging.has_moved(tissue)
-        self.moved.setVisible(moved)
-        self.moved.setText(
-            "The image has moved since it was measured; press Measure again." if moved else ""
-        )
-
 
 def _about(image: SectionImage, unit: str, aligned: bool = True) -> str:
     """Say how large an image is, of what, and how large its pixels are."""
@@ -313,20 +270,3 @@ def _about(image: SectionImage, unit: str, aligned: bool = True) -> str:
     levels = f", {len(image.levels)} levels" if len(image.levels) > 1 else ""
     size = f"; a pixel is {image.pixel_size:.4g}\u00a0{unit}" if aligned else ""
     return f"{width:,} x {height:,} pixels, {kind}, {image.dtype}{levels}{size}."
-
-
-def _offer(box: QComboBox, choices: list[tuple[str, Any]], chosen: Any) -> None:
-    """Offer choices in a box without telling of it."""
-    with QSignalBlocker(box):
-        box.clear()
-        for text, value in choices:
-            box.addItem(text, value)
-        box.setCurrentIndex(max(0, box.findData(chosen)))
-
-
-def _tick(edit: ColumnsEdit, names: tuple[str, ...], chosen: tuple[str, ...]) -> None:
-    """Offer channels, with those ticked, without telling of it."""
-    with edit.changed.blocked():
-        if [action.data() for action in edit.menu.actions()] != list(names):
-            edit.offer([(name, name) for name in names])
-        edit.value = chosen

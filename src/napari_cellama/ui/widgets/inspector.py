@@ -27,6 +27,7 @@ from napari_cellama.ui.explaining import Answer, Explainer
 from napari_cellama.ui.view import fly_to
 from napari_cellama.ui.widgets.inquiry import Inquiry
 from napari_cellama.ui.widgets.legend import number
+from napari_cellama.ui.widgets.lines import NO_TISSUE
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.rows import REMARK_ROLE, RowDelegate
 from napari_cellama.ui.widgets.small_table import SmallTable
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 _VIEW = 60
 #: The mark behind the part that moves the embedding most; seen on dark and on light.
 _MARK = (230, 150, 40)
-_NO_TISSUE = "No tissue is open. Open one with File > Open, or drop a .h5ad file onto the window."
 _NO_RUN = "Press Run in the Niches dock first; then click a cell to see why it is where it is."
 _NO_CELL = "Click a cell on the tissue to see its sentence and which part of it matters."
 _HELP = (
@@ -159,7 +159,7 @@ class SentenceInspector(QWidget):
         tissue = self._session.active
         why = _NO_RUN if self._session.searching.why_not() else ""
         if tissue is None:
-            why = _NO_TISSUE
+            why = NO_TISSUE
         elif not why and tissue.picked is None:
             why = _NO_CELL
         if why:

@@ -1,4 +1,4 @@
-"""Buttons, titles and lines of widgets, as the QC dock's parts make them."""
+"""What docks are made of, alike in all of them: buttons, titles, lines of widgets, a sentence."""
 
 from __future__ import annotations
 
@@ -7,13 +7,25 @@ from typing import Any
 
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
+#: What a dock says where there is nothing to show yet.
+NO_TISSUE = "No tissue is open. Open one with File > Open, or drop a .h5ad file onto the window."
 
-def button(text: str, act: Callable[[], Any], name: str = "secondary") -> QPushButton:
+
+def button(
+    text: str, act: Callable[[], Any], name: str = "secondary", tip: str = ""
+) -> QPushButton:
     """Return a button that does something; its object's name says how it looks."""
     made = QPushButton(text)
     made.setObjectName(name)
+    made.setToolTip(tip)
     made.clicked.connect(lambda: act())
     return made
+
+
+def enable(one: QPushButton, why_not: str, tip: str) -> None:
+    """Enable a button that can be pressed now; another one says why it cannot."""
+    one.setEnabled(not why_not)
+    one.setToolTip(why_not or tip)
 
 
 def title(text: str) -> QLabel:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
 from napari_cellama.core.qc_thresholds import BLURRED, FOLDED, OUTSIDE
 from napari_cellama.core.sampling import cells_to_look_at
@@ -14,6 +14,7 @@ from napari_cellama.ui.judging import ACCEPTED, by_hand
 from napari_cellama.ui.widgets.cell_text import about
 from napari_cellama.ui.widgets.cell_view import CellView
 from napari_cellama.ui.widgets.gallery import SIDE, Gallery
+from napari_cellama.ui.widgets.lines import button, line
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.look_choices import chosen, offer, orders, whom_to_show
 
@@ -51,11 +52,11 @@ class Look(QWidget):
         self.view = CellView(session, album, self)
         self.whom, self.how, self.reason = (QComboBox(self) for _ in range(3))
         self.gallery = Gallery(session, self)
-        self.show_button = _button("Show", self.show_gallery)
-        self.accept_button = _button("Accept", lambda: self._judge(True))
-        self.flag_button = _button("Flag", lambda: self._judge(False))
-        self.next_button = _button("Next", self.gallery.next)
-        self.fly_button = _button("Fly to it", self._fly)
+        self.show_button = button("Show", self.show_gallery)
+        self.accept_button = button("Accept", lambda: self._judge(True))
+        self.flag_button = button("Flag", lambda: self._judge(False))
+        self.next_button = button("Next", self.gallery.next)
+        self.fly_button = button("Fly to it", self._fly)
         self._lay_out()
         self.gallery.judged.connect(self._judge)
         self.gallery.visited.connect(self.visited)
@@ -100,10 +101,10 @@ class Look(QWidget):
         layout.setSpacing(6)
         layout.addWidget(self.view)
         layout.addWidget(self.whom)
-        layout.addLayout(_line(self.how, self.show_button))
+        layout.addLayout(line(self.how, self.show_button))
         layout.addWidget(self.gallery)
-        layout.addLayout(_line(self.reason, self.fly_button))
-        layout.addLayout(_line(self.accept_button, self.flag_button, self.next_button))
+        layout.addLayout(line(self.reason, self.fly_button))
+        layout.addLayout(line(self.accept_button, self.flag_button, self.next_button))
 
     # ---- what is shown
 
@@ -173,8 +174,8 @@ class Look(QWidget):
 
     def _show_cell(self) -> None:
         """Show the cell that was clicked last, on the tissue or in the gallery."""
-        for button in (self.accept_button, self.flag_button, self.fly_button):
-            button.setEnabled(self._cell is not None)
+        for one in (self.accept_button, self.flag_button, self.fly_button):
+            one.setEnabled(self._cell is not None)
         self.view.show_cell(self._session.active, self._cell)
 
     # ---- what the user does
@@ -192,18 +193,3 @@ class Look(QWidget):
     def _fly(self) -> None:
         if self._cell is not None:
             self.visited.emit(self._cell)
-
-
-def _button(text: str, act: Any) -> QPushButton:
-    button = QPushButton(text)
-    button.setObjectName("secondary")
-    button.clicked.connect(lambda: act())
-    return button
-
-
-def _line(*widgets: QWidget) -> QHBoxLayout:
-    line = QHBoxLayout()
-    line.setSpacing(6)
-    for widget in widgets:
-        line.addWidget(widget, 1)
-    return line

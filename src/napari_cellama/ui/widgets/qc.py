@@ -25,6 +25,7 @@ from napari_cellama.ui.widgets.form import folded, stops_of, tab_through
 from napari_cellama.ui.widgets.imaging import ImagePart
 from napari_cellama.ui.widgets.key_help import follow_help_key
 from napari_cellama.ui.widgets.limits import LimitsPart
+from napari_cellama.ui.widgets.lines import NO_TISSUE
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.look import Look
 from napari_cellama.ui.widgets.measuring import Measuring
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 _WIDTH, _NARROWEST = 364, 340
 #: How many cells' diameters one sees after flying to a cell.
 _VIEW = 30
-_NO_TISSUE = "No tissue is open. Open one with File > Open, or drop a .h5ad file onto the window."
 _NOT_MEASURED = (
     "Press Measure: every cell is judged by its counts and by the pixels around it. Cells beyond "
     "a limit are painted by what is wrong with them; nothing is deleted."
@@ -157,7 +157,7 @@ class QCDock(QWidget):
         """Show what was measured of the active tissue, and what can be done."""
         tissue = self._session.active
         result = None if tissue is None else tissue.quality
-        self.empty.setText(_NO_TISSUE if tissue is None else _NOT_MEASURED)
+        self.empty.setText(NO_TISSUE if tissue is None else _NOT_MEASURED)
         self.empty.setVisible(result is None)
         for widget in (self.found, self.measured):
             widget.setVisible(result is not None)

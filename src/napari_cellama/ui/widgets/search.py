@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QLabel,
-    QPushButton,
     QScrollArea,
     QVBoxLayout,
     QWidget,
@@ -28,6 +27,7 @@ from napari_cellama.ui.view import fly_to
 from napari_cellama.ui.widgets.form import Rows, WheelGuard, tab_through
 from napari_cellama.ui.widgets.found import FoundView, tab_stops
 from napari_cellama.ui.widgets.key_help import follow_help_key
+from napari_cellama.ui.widgets.lines import NO_TISSUE, button, enable, title
 from napari_cellama.ui.widgets.listen import listen
 from napari_cellama.ui.widgets.progress import MessageLine, ProgressLine
 from napari_cellama.ui.widgets.style import follow_theme
@@ -40,7 +40,6 @@ _WIDTH, _NARROWEST = 364, 340
 #: How many cells' diameters one sees after flying to a place.
 _VIEW = 60
 _OF = {"Neighbourhoods": "niches", "Single cells": "cells"}
-_NO_TISSUE = "No tissue is open. Open one with File > Open, or drop a .h5ad file onto the window."
 _LOOK = (
     "Describe what to look for: a cell type, a tissue, a gene, or one next to another, as in "
     "“oligodendrocytes next to endothelium”."
@@ -65,13 +64,13 @@ class SearchDock(QWidget):
         self.query = QComboBox(self)
         self.of = QComboBox(self)
         self.raw = QCheckBox("Compare the text as typed", self)
-        self.by_cell = _button("Like the clicked cell", "secondary", self._like_cell)
-        self.by_selection = _button("Like the selection", "secondary", self._like_selection)
+        self.by_cell = button("Like the clicked cell", self._like_cell)
+        self.by_selection = button("Like the selection", self._like_selection)
         self.found = FoundView(self)
         self.empty = QLabel(self)
         self.message, self.progress = MessageLine(self), ProgressLine(self)
-        self.search_button = _button("Search", "primary", self._search)
-        self.cancel_button = _button("Cancel", "secondary", self._searching.cancel)
+        self.search_button = button("Search", self._search, "primary")
+        self.cancel_button = button("Cancel", self._searching.cancel)
         self._fill()
         self._lay_out()
         follow_help_key(self)
@@ -125,10 +124,10 @@ class SearchDock(QWidget):
         column = QVBoxLayout(content)
         column.setContentsMargins(0, 0, 6, 0)
         column.setSpacing(6)
-        column.addWidget(_title("In plain words"))
+        column.addWidget(title("In plain words"))
         column.addWidget(self.query)
         column.addWidget(rows)
-        column.addWidget(_title("By example"))
+        column.addWidget(title("By example"))
         column.addLayout(example)
         column.addWidget(self.empty)
         column.addWidget(self.found)
@@ -181,8 +180,8 @@ class SearchDock(QWidget):
 
     def _like(self, cells: np.ndarray, what: str) -> None:
         tissue = f" of {self._session.active.name}" if len(self._session.tissues) > 1 else ""
-        title = f"Like {what}{tissue}"
-        self._try(lambda: self._searching.find_similar(cells, self._of, title))
+        told = f"Like {what}{tissue}"
+        self._try(lambda: self._searching.find_similar(cells, self._of, told))
 
     def _select(self, threshold: float) -> None:
         tissue = self._session.active
@@ -230,7 +229,7 @@ class SearchDock(QWidget):
         self.found.show_search(search, legend, in_part, hidden)
         why = self._searching.why_not()
         self.empty.setText(
-            _NO_TISSUE if tissue is None else why if why == NOTHING_TO_SEARCH else _LOOK
+            NO_TISSUE if tissue is None else why if why == NOTHING_TO_SEARCH else _LOOK
         )
         self.empty.setVisible(search is None)
         if [self.query.itemText(i) for i in range(self.query.count())] != self._searching.recent:
@@ -239,11 +238,11 @@ class SearchDock(QWidget):
                 self.query.clear()
                 self.query.addItems(self._searching.recent)
                 self.query.setEditText(text)
-        _enable(self.search_button, why, "Paint the tissue by how much it is like the text.")
+        enable(self.search_button, why, "Paint the tissue by how much it is like the text.")
         busy = self._session.jobs.current(SLOT)
         stops = busy is not None and busy.token.cancelled
         no_cancel = "No search is on." if busy is None else "It stops." if stops else ""
-        _enable(self.cancel_button, no_cancel, "Stop the search.")
+        enable(self.cancel_button, no_cancel, "Stop the search.")
         if busy is None:
             self.progress.end("")
         elif self.progress.isHidden():
@@ -256,9 +255,9 @@ class SearchDock(QWidget):
         no_selection = why or ("" if tissue.selection.any() else "Select some cells first.")
         tip = "Find the cells or neighbourhoods that are most like it, in all sections"
         tip += " and in all open tissues that have embeddings." if self._searching.others() else "."
-        _enable(self.by_cell, no_cell, tip)
-        _enable(self.by_selection, no_selection, tip)
-        _enable(self.search_button, why, "Paint the tissue by how much it is like the text.")
+        enable(self.by_cell, no_cell, tip)
+        enable(self.by_selection, no_selection, tip)
+        enable(self.search_button, why, "Paint the tissue by how much it is like the text.")
 
     def _on_told(self, job: Job, event: Any) -> None:
         if isinstance(event, Progress):
@@ -271,21 +270,3 @@ class SearchDock(QWidget):
             if isinstance(event, Failed):
                 self.message.add("error", event.sentence, event.details)
             self.refresh()
-
-
-def _title(text: str) -> QLabel:
-    title = QLabel(text)
-    title.setObjectName("groupTitle")
-    return title
-
-
-def _button(text: str, name: str, act: Callable[[], Any]) -> QPushButton:
-    button = QPushButton(text)
-    button.setObjectName(name)
-    button.clicked.connect(lambda: act())
-    return button
-
-
-def _enable(button: QPushButton, why_not: str, tooltip: str) -> None:
-    button.setEnabled(not why_not)
-    button.setToolTip(why_not or tooltip)

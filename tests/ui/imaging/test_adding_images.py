@@ -1,11 +1,10 @@
-"""Images in the QC dock: added, aligned, measured and removed in a real window, as users do it."""
+"""Images of all kinds are added in the QC dock, and what is wrong with them is said."""
 
 from __future__ import annotations
 
 import shutil
 import warnings
 
-import dask
 import numpy as np
 import pytest
 import tifffile
@@ -13,110 +12,23 @@ import zarr
 from napari.layers import Layer
 from napari.utils.notifications import notification_manager
 from PIL import Image
-from qtpy.QtCore import QPoint, Qt
-from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QFileDialog
+from qtpy.QtCore import Qt
 
-import napari_cellama as nc
+from imaging_hands import (
+    MICROMETRES,
+    PATIENCE,
+    add,
+    choose,
+    image_layers,
+    wait,
+    write_photo,
+    write_pyramid,
+)
 from napari_cellama.ui.attach import layers_of, session_of
-from napari_cellama.ui.contributions import read_layers
 from napari_cellama.ui.image_tiles import slot_of, tiles_of
 from napari_cellama.ui.images import IMAGE, INSIDE
-from napari_cellama.ui.judging import judgement_of
-from napari_cellama.ui.layers import show
-from napari_cellama.ui.quality import SLOT
-from napari_cellama.ui.tissue import Tissue
-from napari_cellama.ui.widgets.qc import QCDock
 
 LEFT = Qt.MouseButton.LeftButton
-PATIENCE = 60_000
-
-
-@pytest.fixture(autouse=True)
-def _no_threads_of_dask():
-    with dask.config.set(scheduler="synchronous"):
-        yield
-
-
-@pytest.fixture
-def open_dock(viewer, qtbot):
-    """Return what shows an AnnData and the QC dock with its images unfolded."""
-
-    def open_it(adata):
-        session = session_of(viewer)
-        show(viewer, Tissue.from_adata(adata, "section"))
-        dock = QCDock(viewer)
-        viewer.window.add_dock_widget(dock, name="QC", area="right")
-        qtbot.waitUntil(dock.isVisible)
-        qtbot.mouseClick(dock.image_fold.toggleButton(), LEFT)
-        assert dock.images.isVisible()
-        return dock, session
-
-    return open_it
-
-
-def wait(qtbot, session):
-    """Wait until no image is being opened and nothing is being measured."""
-    slots = ("image", f"images {session.active.id}", SLOT, "save")
-    qtbot.waitUntil(lambda: not any(map(session.jobs.current, slots)), timeout=PATIENCE)
-    QApplication.processEvents()
-
-
-def add(dock, session, path, monkeypatch, qtbot):
-    """Add an image by the dock's menu."""
-    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(path), ""))
-    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(path))
-    (dock.images.add_folder if path.is_dir() else dock.images.add_file).trigger()
-    wait(qtbot, session)
-
-
-def choose(box, text):
-    """Choose an item of a combo box by its keys."""
-    box.setFocus()
-    row = box.findText(text)
-    assert row >= 0, [box.itemText(i) for i in range(box.count())]
-    QTest.keyClick(box, Qt.Key.Key_Home)
-    for _ in range(row):
-        QTest.keyClick(box, Qt.Key.Key_Down)
-    assert box.currentText() == text
-    QTest.keyClick(box, Qt.Key.Key_Return)
-
-
-def image_layers(viewer):
-    return [layer for layer in viewer.layers if IMAGE in layer.metadata]
-
-
-def click_world(canvas, y, x):
-    """Click on the canvas at a place of the world; returns where that is exactly."""
-    viewer = canvas.viewer
-    centre = np.asarray(viewer.scene.camera.center)[-2:]
-    size = np.array([canvas.native.height(), canvas.native.width()])
-    zoom = viewer.scene.camera.zoom
-    pixel = np.rint((np.array([y, x]) - centre) * zoom + size / 2).astype(int)
-    assert (pixel >= 0).all()
-    assert (pixel < size).all(), "the place cannot be seen"
-    canvas.click_at(*(int(value) for value in pixel))
-    return (pixel - size / 2) / zoom + centre
-
-
-def write_photo(path, height=60, width=90, dtype=np.uint8):
-    rng = np.random.default_rng(0)
-    tifffile.imwrite(path, rng.integers(0, 200, (height, width)).astype(dtype))
-    return path
-
-
-def write_pyramid(path, planes, **stated):
-    options = {"tile": (64, 64), "photometric": "minisblack"}
-    with tifffile.TiffWriter(path) as file:
-        file.write(planes, subifds=1, metadata={"axes": "CYX", **stated}, **options)
-        file.write(planes[:, ::2, ::2], subfiletype=1, **options)
-    return path
-
-
-MICROMETRES = {
-    "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm",
-    "PhysicalSizeY": 0.5, "PhysicalSizeYUnit": "µm",
-}  # fmt: skip
 
 
 # ---- those of uns['spatial']
@@ -232,7 +144,7 @@ def test_an_image_of_unknown_place_is_seen_beside_the_cells(
     assert (np.abs(corners - centre) <= half).all(), "both can be seen"
     assert dock.images.how.currentText() == "not aligned yet"
     assert "shown beside the cells" in dock.images.notice.text()
-    assert "photo" not in [dock.images.measure.itemText(i) for i in range(3)]
+    assert "photo" not in [dock.images.measured.image.itemText(i) for i in range(3)]
     qtbot.mouseClick(dock.measure_button, LEFT)
     wait(qtbot, session)
     assert session.active.quality.image_name == ""
@@ -425,8 +337,8 @@ def test_of_forty_channels_of_any_type_three_are_shown_until_others_are_chosen(
     added = next(layer for layer in layers if layer.metadata[IMAGE][2] == "m37")
     np.testing.assert_array_equal(np.asarray(added.data), planes[37])
     assert added.contrast_limits[1] > added.contrast_limits[0]
-    choose(dock.images.measure, "many")
-    chosen = {action.text(): action for action in dock.images.channels.menu.actions()}
+    choose(dock.images.measured.image, "many")
+    chosen = {action.text(): action for action in dock.images.measured.channels.menu.actions()}
     chosen["m5"].trigger()
     chosen["m37"].trigger()
     qtbot.mouseClick(dock.measure_button, LEFT)
@@ -464,249 +376,3 @@ def test_colours_of_more_than_a_byte_keep_their_brightness(dtype, top):
     Layer.create(shown, attributes, "image")
     bright = shown / 255 if shown.dtype == np.uint8 else shown
     np.testing.assert_allclose(bright, pixels, atol=1 / 200)
-
-
-# ---- aligning
-
-
-def test_typed_values_align_as_steps(open_dock, make_adata, viewer, monkeypatch, tmp_path, qtbot):
-    dock, session = open_dock(make_adata(100))
-    add(dock, session, write_photo(tmp_path / "photo.tif"), monkeypatch, qtbot)
-    (layer,) = image_layers(viewer)
-    beside = layer.affine.affine_matrix.copy()
-    values = dock.images.values
-    choose(dock.images.how, "typed values")
-    assert values.isVisible()
-
-    def type_in(box, text):
-        box.setFocus()
-        box.selectAll()
-        qtbot.keyClicks(box, text)
-        qtbot.keyClick(box, Qt.Key.Key_Return)
-
-    for box, text in (
-        (values.size, "2"),
-        (values.x, "10"),
-        (values.y, "-5"),
-        (values.rotation, "90"),
-    ):
-        type_in(box, text)
-    assert session.active.history.undo_name == "Align photo by values"
-    assert session.active.images[0].how == "values"
-    # The first pixel's corner lies at (10, -5); turned clockwise, columns run down, rows left.
-    np.testing.assert_allclose(layer.data_to_world((-0.5, -0.5)), (-5, 10), atol=1e-6)
-    np.testing.assert_allclose(layer.data_to_world((-0.5, 9.5)), (15, 10), atol=1e-6)
-    np.testing.assert_allclose(layer.data_to_world((9.5, -0.5)), (-5, -10), atol=1e-6)
-    qtbot.mouseClick(values.flip, LEFT, pos=QPoint(8, values.flip.height() // 2))
-    np.testing.assert_allclose(layer.data_to_world((-0.5, 9.5)), (-25, 10), atol=1e-6)
-    assert (values.size.value(), values.rotation.value()) == (2, 90)
-    for _ in range(5):
-        session.undo()
-    np.testing.assert_allclose(layer.affine.affine_matrix, beside)
-    assert session.active.images[0].how == "none"
-    choose(dock.images.how, "what the file says")
-    assert "does not say how large its pixels are" in dock.message.sentence.text()
-    np.testing.assert_allclose(layer.affine.affine_matrix, beside)
-
-
-def align_by_clicks(dock, session, canvas, truth, places):
-    """Click in turn on the image and among the cells; returns what was clicked exactly."""
-    clicked = []
-    for x, y in places:
-        attached = session.imaging.attached(session.active)
-        column_row = truth @ [x, y, 1]
-        linear, shift = attached.to_pixels[:, :2], attached.to_pixels[:, 2]
-        at_x, at_y = np.linalg.solve(linear, column_row - shift)
-        on_image = click_world(canvas, at_y, at_x)
-        clicked.append((linear @ on_image[::-1] + shift, click_world(canvas, y, x)[::-1]))
-    return clicked
-
-
-def test_landmarks_bring_an_image_to_its_cells_and_stay(
-    open_dock, make_adata, viewer, canvas, monkeypatch, tmp_path, qtbot
-):
-    dock, session = open_dock(make_adata(100))
-    add(dock, session, write_photo(tmp_path / "photo.tif", 600, 600), monkeypatch, qtbot)
-    (layer,) = image_layers(viewer)
-    choose(dock.images.how, "landmarks")
-    landmarks, window = dock.images.landmarks, canvas(viewer)
-    qtbot.mouseClick(landmarks.set_button, LEFT)
-    assert landmarks.hint.text() == "Click a place on the image (landmark 1)."
-    click_world(window, 40, 40)
-    assert "not on the image 'photo'" in dock.message.sentence.text()
-    truth = np.array([[0.0, 5.0, 40.0], [-5.0, 0.0, 520.0]])  # turned and scaled
-    corners = [(10, 10), (80, 15), (15, 85)]
-    pins = viewer.scene.overlays["cellama_pins"]
-    clicked = align_by_clicks(dock, session, window, truth, corners[:2])
-    assert landmarks.fit.text().startswith("2 pairs of at least 3")
-    assert session.active.images[0].how == "none"
-    assert (len(pins.on_image), len(pins.on_cells)) == (2, 2)
-    np.testing.assert_allclose(np.array(pins.on_cells)[:, ::-1], [c[1] for c in clicked], atol=1e-4)
-    before = layer.affine.affine_matrix.copy()
-    clicked += align_by_clicks(dock, session, window, truth, corners[2:])
-    assert not np.allclose(before, layer.affine.affine_matrix), "it moves at once"
-    for pixel, place in clicked:
-        there = layer.data_to_world(pixel[::-1] - 0.5)
-        np.testing.assert_allclose(there, place[::-1], atol=1e-3)
-    fourth = align_by_clicks(dock, session, window, truth, [(70, 80)])
-    assert len(fourth) == 1
-    attached = session.active.images[0]
-    assert attached.how == "landmarks"
-    expected = [f"{off:,.2f}" for off in attached.fit().residuals]
-    assert [landmarks.table.item(row, 3).text() for row in range(4)] == expected
-    assert f"Off by {attached.fit().rms:,.2f} µm (root mean square)" in landmarks.fit.text()
-    assert attached.fit().rms < 2
-    assert session.active.history.undo_name == "Add landmark 4 of photo"
-    assert session.active.picked is None, "no cell was picked meanwhile"
-    qtbot.mouseClick(landmarks.set_button, LEFT)
-    assert session.tool == "pick"
-    landmarks.table.selectRow(1)
-    qtbot.mouseClick(landmarks.remove_button, LEFT)
-    assert len(session.active.images[0].pixels) == 3
-    np.testing.assert_allclose(session.active.images[0].pixels, attached.pixels[[0, 2, 3]])
-    session.undo()
-    np.testing.assert_allclose(session.active.images[0].to_pixels, attached.to_pixels)
-
-
-def test_landmarks_on_a_line_are_refused_in_the_dock(
-    open_dock, make_adata, viewer, canvas, monkeypatch, tmp_path, qtbot
-):
-    dock, session = open_dock(make_adata(100))
-    add(dock, session, write_photo(tmp_path / "photo.tif", 600, 600), monkeypatch, qtbot)
-    (layer,) = image_layers(viewer)
-    before = layer.affine.affine_matrix.copy()
-    choose(dock.images.how, "landmarks")
-    landmarks = dock.images.landmarks
-    qtbot.mouseClick(landmarks.set_button, LEFT)
-    truth = np.array([[5.0, 0.0, 20.0], [0.0, 5.0, 20.0]])
-    align_by_clicks(dock, session, canvas(viewer), truth, [(10, 10), (45, 45), (80, 80)])
-    assert "lie on a line, so the image could be tilted" in landmarks.fit.text()
-    np.testing.assert_allclose(layer.affine.affine_matrix, before)
-    assert session.active.images[0].how == "none"
-    qtbot.keyClick(viewer.window._qt_viewer.canvas.native, Qt.Key.Key_Escape)
-    assert session.tool == "pick"
-
-
-def test_an_image_far_from_the_cells_is_put_beside_them_for_landmarks(
-    open_dock, make_adata, viewer, monkeypatch, tmp_path, qtbot
-):
-    planes = np.zeros((1, 64, 96), np.uint16)
-    write_pyramid(tmp_path / "scan.ome.tif", planes, **{**MICROMETRES, "PhysicalSizeX": 0.001,
-                                                        "PhysicalSizeY": 0.001})  # fmt: skip
-    dock, session = open_dock(make_adata(100))
-    add(dock, session, tmp_path / "scan.ome.tif", monkeypatch, qtbot)
-    choose(dock.images.how, "landmarks")
-    qtbot.mouseClick(dock.images.landmarks.set_button, LEFT)
-    (layer,) = image_layers(viewer)
-    assert np.ptp(layer.extent.world, axis=0).max() > 40
-    assert session.active.history.undo_name == "Put scan beside the cells"
-
-
-def test_an_image_moves_with_its_section(
-    open_dock, make_adata, viewer, monkeypatch, tmp_path, qtbot
-):
-    adata = make_adata(80, sections=2)
-    adata.obsm["spatial"][40:] -= adata.obsm["spatial"][40:].min(axis=0)
-    planes = np.zeros((1, 256, 256), np.uint16)
-    write_pyramid(tmp_path / "scan.ome.tif", planes, **MICROMETRES)
-    dock, session = open_dock(adata)
-    add(dock, session, tmp_path / "scan.ome.tif", monkeypatch, qtbot)
-    (layer,) = image_layers(viewer)
-    placement = dock._layers.placement_of(session.active)
-    for section in ("section 1", "section 0"):
-        choose(dock.images.section, section)
-        corner = layer.data_to_world((-0.5, -0.5))
-        np.testing.assert_allclose(corner, placement.offset_of(section), atol=1e-9)
-    assert session.active.history.undo_name == "Move scan to section 0"
-
-
-# ---- keeping
-
-
-def test_saved_and_opened_again_thresholds_flags_metrics_and_alignment_are_the_same(
-    viewer, open_dock, monkeypatch, tmp_path, qtbot
-):
-    adata = nc.sample.tissue(600, seed=4)
-    pixels = adata.uns["spatial"]["sample"]["images"]["hires"]
-    factor = adata.uns["spatial"]["sample"]["scalefactors"]["tissue_hires_scalef"]
-    tifffile.imwrite(tmp_path / "he.tif", pixels, photometric="rgb")
-    del adata.uns["spatial"]
-    dock, session = open_dock(adata)
-    add(dock, session, tmp_path / "he.tif", monkeypatch, qtbot)
-    session.imaging.aligning.by_values("he", 1 / factor, (0.0, 0.0), 0.0, False)
-    choose(dock.images.measure, "he")
-    assert session.active.history.undo_name == "Measure on he"
-    session.undo()
-    assert dock.images.measure.currentText() == "the one that fits best"
-    session.redo()
-    qtbot.mouseClick(dock.measure_button, LEFT)
-    wait(qtbot, session)
-    row = dock.rows["qc_n_genes"]
-    row.low.setFocus()
-    row.low.selectAll()
-    qtbot.keyClicks(row.low, "2")
-    qtbot.keyClick(row.low, Qt.Key.Key_Return)
-    session.select(np.arange(600) < 3)
-    session.editing.flag()
-    tissue = session.active
-    judgement, quality = judgement_of(tissue), tissue.quality
-    assert quality.image_name == "he"
-    session.save(tmp_path / "kept.h5ad")
-    wait(qtbot, session)
-    for layer in list(viewer.layers):
-        viewer.layers.remove(layer)
-    assert session.active is None
-    for data in read_layers(str(tmp_path / "kept.h5ad")):
-        viewer.add_layer(Layer.create(*data))
-    wait(qtbot, session)
-    qtbot.waitUntil(lambda: session.active.has_matrix, timeout=PATIENCE)
-    again = session.active
-    assert again is not tissue
-    assert again.thresholds == tissue.thresholds
-    assert again.thresholds.of("qc_n_genes").low == 2
-    np.testing.assert_array_equal(judgement_of(again).fails, judgement.fails)
-    assert (again.assemble().obs["flag"].iloc[:3] == "flagged").all()
-    for name in quality.table:
-        np.testing.assert_allclose(again.quality.table[name], quality.table[name])
-    (layer,) = image_layers(viewer)
-    np.testing.assert_allclose(layer.affine.affine_matrix[:2, 2], [0.5 / factor] * 2)
-    assert dock.images.how.currentText() == "typed values"
-    assert dock.images.values.size.value() == pytest.approx(1 / factor, abs=1e-4)
-    assert not dock.images.moved.isVisible()
-    assert dock.images.measure.currentText() == "he"
-    session.imaging.remove("he")
-    assert dock.images.measure.currentText() == "the one that fits best"
-    session.undo()
-    assert dock.images.measure.currentText() == "he"
-    session.imaging.aligning.by_values("he", 1 / factor, (30.0, 0.0), 0.0, False)
-    assert "moved since it was measured" in dock.images.moved.text()
-
-
-def test_a_removed_image_is_gone_from_window_and_file(
-    open_dock, make_adata, viewer, monkeypatch, tmp_path, qtbot
-):
-    adata = make_adata(64)
-    nc.attach_image(adata, write_photo(tmp_path / "photo.tif", 90, 90), pixel_size=1.0)
-    dock, session = open_dock(adata)
-    wait(qtbot, session)
-    assert len(image_layers(viewer)) == 1
-    qtbot.mouseClick(dock.images.remove_button, LEFT)
-    assert image_layers(viewer) == []
-    assert "images" not in session.active.assemble().uns["cellama"]
-    assert "photo" in adata.uns["cellama"]["images"], "the user's own object is not touched"
-    session.apply_to_owner()
-    assert "images" not in adata.uns["cellama"]
-    session.undo()
-    assert len(image_layers(viewer)) == 1
-    assert "photo" in session.active.assemble().uns["cellama"]["images"]
-
-
-def test_a_layer_that_the_user_deletes_does_not_come_again_by_itself(
-    open_dock, make_adata, viewer, monkeypatch, tmp_path, qtbot
-):
-    dock, session = open_dock(make_adata(64))
-    add(dock, session, write_photo(tmp_path / "photo.tif", 90, 90), monkeypatch, qtbot)
-    viewer.layers.remove(image_layers(viewer)[0])
-    session.imaging.aligning.by_values("photo", 1.0, (0.0, 0.0), 0.0, False)
-    assert image_layers(viewer) == []
-    assert dock.images.image.currentText() == "photo"

@@ -1,67 +1,25 @@
-"""Looking at cells in the real window: on hover, on a click, and in the gallery."""
+"""Looking at a cell in the real window: on hover and on a click."""
 
 from __future__ import annotations
 
-import threading
-import warnings
-
 import numpy as np
-import pytest
-import tifffile
 from napari._qt.utils import QImg2array
 from qtpy.QtCore import QEvent, QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 import napari_cellama as nc
+from look_hands import CELL, PATIENCE, ZOOM
 from napari_cellama.core.image_choices import ImageChoices, read_choices
-from napari_cellama.core.labels import LabelSet
-from napari_cellama.io.attached import attach_image
-from napari_cellama.ui.attach import layers_of, session_of
+from napari_cellama.ui.attach import layers_of
 from napari_cellama.ui.hovering import REST_MS
-from napari_cellama.ui.judging import by_hand
 from napari_cellama.ui.layers import show
 from napari_cellama.ui.quality import SLOT
 from napari_cellama.ui.tissue import Tissue
-from napari_cellama.ui.widgets.gallery import SIDE
-from napari_cellama.ui.widgets.qc import QCDock
 
 LEFT = Qt.MouseButton.LeftButton
-PATIENCE = 60_000
-CELL = 61
-#: Pixels of the image per unit of the coordinates.
-ZOOM = 4
+
 YELLOW = (255, 225, 25)
-
-
-@pytest.fixture
-def stained(adata):
-    """Return cells on an image that is pink, and blue around one cell."""
-    side = 110 * ZOOM
-    pixels = np.full((side, side, 3), (230, 170, 200), np.uint8)
-    x, y = (adata.obsm["spatial"][CELL] * ZOOM).astype(int)
-    pixels[y - 8 : y + 8, x - 8 : x + 8] = (40, 40, 160)
-    adata.uns["spatial"] = {
-        "lib": {"images": {"hires": pixels}, "scalefactors": {"tissue_hires_scalef": float(ZOOM)}}
-    }
-    return adata
-
-
-@pytest.fixture
-def shining(adata, tmp_path):
-    """Return cells on an image of four channels on disk, one of which shines around one cell."""
-    side = 110 * ZOOM
-    planes = np.random.default_rng(0).integers(0, 40, (4, side, side), np.uint16)
-    x, y = (adata.obsm["spatial"][CELL] * ZOOM).astype(int)
-    planes[:, :60, :60] = 4000  # so that noise stays dark
-    planes[0, y - 20 : y + 20, x - 20 : x + 20] = 4000
-    planes[3, y - 20 : y + 20, x - 20 : x + 20] = 4000
-    colors = {"Name": ["DAPI", "CD3", "CD20", "A & B"], "Color": [65535, 16711935, -1, -16776961]}
-    path = tmp_path / "scan.ome.tif"
-    options = {"tile": (64, 64), "photometric": "minisblack", "compression": "zlib"}
-    tifffile.imwrite(path, planes, metadata={"axes": "CYX", "Channel": colors}, **options)
-    attach_image(adata, path, pixel_size=1 / ZOOM)
-    return adata
 
 
 class Squares:
@@ -74,30 +32,6 @@ class Squares:
         corners = np.array([[-3, -3], [3, -3], [3, 3], [-3, 3]])
         none = np.zeros((0, 2))
         return [self._xy[c] + corners if c < self._last else none for c in cells]
-
-
-@pytest.fixture
-def open_dock(viewer, qtbot):
-    def open_it(adata, outlines=None):
-        tissue = Tissue.from_adata(adata, "section")
-        if outlines is not None:
-            tissue.boundaries = outlines
-        show(viewer, tissue)
-        dock = QCDock(viewer)
-        viewer.window.add_dock_widget(dock, name="QC", area="right")
-        qtbot.waitUntil(dock.isVisible)
-        dock.look_fold.expand()
-        session = session_of(viewer)
-        opened.append(session)
-        qtbot.waitUntil(lambda: session.jobs.current("channels") is None, timeout=PATIENCE)
-        return dock, session
-
-    opened = []
-    yield open_it
-    qtbot.wait(300)  # whoever waits before asking has then asked
-    for session in opened:
-        for slot in ("crop", "gallery", "hover", "channels", "sentence"):
-            qtbot.waitUntil(lambda s=session, j=slot: s.jobs.current(j) is None, timeout=PATIENCE)
 
 
 def pictured(qtbot, dock, session, cell):
@@ -362,174 +296,3 @@ def test_a_picture_shows_more_or_less_of_the_image(stained, open_dock, qtbot):
         before = view.picture.pixmap().cacheKey()
         view.width_box.setCurrentText(name)
         assert (blue(next_picture(qtbot, dock, before)) > usual) == larger
-
-
-# ---- the gallery
-
-
-def test_a_gallery_of_a_cluster_is_judged_by_keys(viewer, stained, open_dock, qtbot):
-    dock, session = open_dock(stained)
-    tissue, look = session.active, dock.look
-    codes = np.arange(tissue.n_obs) % 3
-    names, shades = ("a", "b", "c"), ("#1f77b4", "#2ca02c", "#d62728")
-    tissue.labels["niche"] = LabelSet("niche", codes.astype(np.int32), names, shades)
-    session.show_clusters("niche")
-    texts = [look.whom.itemText(i) for i in range(look.whom.count()) if look.whom.itemData(i)]
-    assert texts == ["All cells", "Selected cells", *(f"Cluster {name} (40)" for name in names)]
-    look.whom.setCurrentIndex(look.whom.findText("Cluster b (40)"))
-    dock.scroll.ensureWidgetVisible(look.show_button)
-    qtbot.mouseClick(look.show_button, LEFT)
-    crops = look.gallery.crops
-    assert sorted(crops.cells) == np.flatnonzero(codes == 1).tolist()
-    qtbot.waitUntil(lambda: len(crops.pictures) == 40, timeout=PATIENCE)
-    first, _, third, fourth = (int(cell) for cell in crops.cells[:4])
-    look.reason.setEditText("two cells")
-    qtbot.keyClick(look.gallery, Qt.Key.Key_F)
-    qtbot.keyClick(look.gallery, Qt.Key.Key_N)
-    qtbot.keyClick(look.gallery, Qt.Key.Key_A)
-    assert by_hand(tissue) == {first: "two cells", third: ""}
-    assert look.gallery.cell == fourth
-    qtbot.mouseClick(look.fly_button, LEFT)
-    centre = np.asarray(viewer.scene.camera.center)[-2:]
-    np.testing.assert_allclose(centre, stained.obsm["spatial"][fourth][::-1], rtol=1e-5)
-    look.whom.setCurrentIndex(look.whom.findText("Flag: two cells (1)"))
-    qtbot.mouseClick(look.show_button, LEFT)
-    assert crops.cells.tolist() == [first]
-    look.whom.setCurrentIndex(look.whom.findText("Judged by hand"))
-    qtbot.mouseClick(look.show_button, LEFT)
-    assert sorted(crops.cells) == sorted([first, third])
-    session.undo()
-    session.undo()
-    assert by_hand(tissue) == {}
-    assert look.whom.findText("Flag: two cells (1)") == -1
-    assert look.whom.currentText() == "All cells"
-
-
-@pytest.mark.parametrize(("width", "n"), [(378, 4), (318, 3), (260, 2), (120, 1)])
-def test_pictures_fill_the_width_evenly(stained, open_dock, qtbot, width, n):
-    dock, _ = open_dock(stained)
-    gallery = dock.look.gallery
-    dock.scroll.ensureWidgetVisible(dock.look.show_button)
-    qtbot.mouseClick(dock.look.show_button, LEFT)
-    gallery.setFixedWidth(width)
-    places = [gallery.crops.index(row) for row in range(n + 1)]
-
-    def spread():
-        *row, below = [gallery.visualRect(place) for place in places]
-        steps = np.diff([place.left() for place in row])
-        assert below.top() > row[0].top() == row[-1].top()
-        assert n == 1 or len(set(steps)) == 1
-        assert 0 <= gallery.viewport().width() - row[-1].right() < SIDE / 2
-
-    qtbot.waitUntil(lambda: gallery.width() == width)
-    qtbot.waitUntil(lambda: spread() is None, timeout=PATIENCE)
-
-
-def test_what_is_in_sight_is_cut_first_and_a_sentence_gives_way(stained, open_dock, qtbot):
-    dock, _ = open_dock(stained)
-    look, going, asked = dock.look, threading.Semaphore(12), []
-    cut = dock.album.cut
-
-    def one_by_one(tissue, side, ratio):
-        if side != SIDE:
-            return cut(tissue, side, ratio)
-
-        def slowly(cells):
-            def noted():
-                for cell in cells:
-                    going.acquire(timeout=PATIENCE / 1000)
-                    asked.append(cell)
-                    yield cell
-
-            return cut(tissue, side, ratio)(noted())
-
-        return slowly
-
-    dock.scroll.ensureWidgetVisible(look.show_button)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dock.album, "cut", one_by_one)
-        qtbot.mouseClick(look.show_button, LEFT)
-    crops, bar = look.gallery.crops, look.gallery.verticalScrollBar()
-    qtbot.waitUntil(lambda: len(asked) == 12, timeout=PATIENCE)
-    assert asked == crops.cells[:12].tolist()
-    qtbot.waitUntil(lambda: not look.view.picture.pixmap().isNull(), timeout=PATIENCE)
-    bar.setValue(bar.maximum())
-    first = look.gallery.indexAt(QPoint(6, 6)).row()
-    assert first > 40
-    QTest.qWait(200)
-    assert look.view.sentence.text() == ""  # it may take long, and the gallery is wanted first
-    going.release(1000)
-    qtbot.waitUntil(lambda: len(crops.pictures) == 120, timeout=PATIENCE)
-    # One cell was taken before the bar was moved, and waited.
-    rows = [crops.cells.tolist().index(cell) for cell in asked]
-    assert rows[13 : 133 - first] == list(range(first, 120))
-    assert sorted(rows) == list(range(120))
-    qtbot.waitUntil(lambda: "Top gene" in look.view.sentence.text(), timeout=PATIENCE)
-
-
-def test_a_gallery_comes_in_the_order_of_a_metric(stained, open_dock, qtbot):
-    dock, session = open_dock(stained)
-    look = dock.look
-    orders = [look.how.itemData(i) for i in range(look.how.count())]
-    assert orders == ["at random"]
-    qtbot.mouseClick(dock.measure_button, LEFT)
-    qtbot.waitUntil(lambda: session.jobs.current(SLOT) is None, timeout=PATIENCE)
-    QApplication.processEvents()
-    counts = session.active.quality.table["qc_total_counts"].to_numpy()
-    look.whom.setCurrentIndex(look.whom.findData("All cells"))
-    for text, order in (("lowest total counts", counts), ("highest total counts", -counts)):
-        look.how.setCurrentIndex(look.how.findText(text))
-        dock.scroll.ensureWidgetVisible(look.show_button)
-        qtbot.mouseClick(look.show_button, LEFT)
-        shown = look.gallery.crops.cells
-        np.testing.assert_array_equal(shown, np.argsort(order, kind="stable"))
-    session.select(counts > np.median(counts))
-    look.whom.setCurrentIndex(look.whom.findData("Selected cells"))
-    qtbot.mouseClick(look.show_button, LEFT)
-    assert set(look.gallery.crops.cells) == set(np.flatnonzero(session.active.selection))
-
-
-def test_data_opened_with_clusters_and_quality_offer_a_gallery_at_once(
-    stained, open_dock, qtbot, tmp_path
-):
-    """The first choices have lines between them, which an empty box took for the chosen one."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # what the image lacks
-        nc.qc(stained, progress=False)
-    path = nc.write(stained, tmp_path / "judged.h5ad")
-    dock, session = open_dock(nc.read(path))
-    session.show_clusters("celltype")
-    look = dock.look
-    assert look.whom.currentText() == "Failing cells"
-    assert look.how.currentText() == "at random"
-    look.whom.setCurrentIndex(look.whom.findData("All cells"))
-    dock.scroll.ensureWidgetVisible(look.show_button)
-    qtbot.mouseClick(look.show_button, LEFT)
-    assert look.gallery.crops.rowCount() == session.active.n_obs
-
-
-def test_what_was_measured_can_be_measured_again(adata, open_dock, qtbot, tmp_path):
-    """The metrics of the file and the new ones are both tables, which no "==" compares."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that there is no image
-        nc.qc(adata, progress=False)
-    dock, session = open_dock(nc.read(nc.write(adata, tmp_path / "measured.h5ad")))
-    before = session.active.quality
-    assert before is not None
-    dock.scroll.ensureWidgetVisible(dock.measure_button)
-    qtbot.mouseClick(dock.measure_button, LEFT)
-    qtbot.waitUntil(lambda: session.active.quality is not before, timeout=PATIENCE)
-    qtbot.waitUntil(lambda: session.jobs.current(SLOT) is None, timeout=PATIENCE)
-    assert dock.look.whom.currentText() == "Failing cells"
-
-
-def test_an_image_that_is_gone_is_said_in_the_dock(shining, open_dock, qtbot, tmp_path):
-    dock, session = open_dock(shining)
-    (tmp_path / "scan.ome.tif").unlink()
-    session.active.snapshot.uns["cellama"] = {
-        **session.active.snapshot.uns["cellama"],
-        "images": dict(session.active.snapshot.uns["cellama"]["images"]),
-    }
-    session.pick_cell(CELL)
-    text = dock.look.view.text
-    qtbot.waitUntil(lambda: "There is no image" in text.text(), timeout=PATIENCE)
