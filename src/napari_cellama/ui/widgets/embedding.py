@@ -113,9 +113,9 @@ class EmbeddingDock(QWidget):
         self.canvas.widget.setMinimumSize(120, 100)
         self.canvas.widget.setToolTip(_HELP)
         self.shown = QStackedWidget(self)
-        # Else napari takes the dock for one that wants no height and puts its own air below it.
-        expanding = QSizePolicy.Policy.Expanding
-        self.shown.setSizePolicy(expanding, expanding)
+        # Else napari takes the dock for one that wants no height and puts its own air below it,
+        # the more the more docks it has seen.
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self.shown.addWidget(self.empty)
         self.shown.addWidget(self.canvas.widget)
         # What is said stands on the map, which needs all the height that there is.
