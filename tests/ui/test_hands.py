@@ -30,6 +30,7 @@ from napari_cellama.ui.actions import ACTIONS
 from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.layers import show
 from napari_cellama.ui.tissue import Coloring, Tissue
+from napari_cellama.ui.widgets.inquiry import PAUSE_MS
 from small_sections import WordEncoder
 
 DOCKS = {
@@ -120,7 +121,7 @@ def check(dock: QWidget, state: str, tips: dict[tuple[int, bool], str]) -> list[
     rows = [min(max(row, 0), dock.height()) for row in rows]  # also what is scrolled out of sight
     # From the top to the bottom and round again, but for what stands side by side.
     if sum(here - there > 60 for here, there in zip(rows, rows[1:] + rows[:1], strict=True)) > 1:
-        faults.append(f"{state}: the tab key goes {rows}")
+        faults.append(f"{state}: the tab key goes {rows} {[name_of(w) for w in visible(stops)]}")
     return faults
 
 
@@ -149,7 +150,7 @@ def check_pages(dock: QWidget, session, qtbot, state: str, tips: dict) -> list[s
     for page in pages(dock):
         if hasattr(dock, "pages"):
             dock.pages.setCurrentIndex(page)
-        qtbot.wait(50)
+        qtbot.wait(2 * PAUSE_MS)  # a dock asks only when nothing has changed for a while
         qtbot.waitUntil(lambda: not any(map(session.jobs.current, SLOTS)), timeout=60_000)
         QApplication.processEvents()
         faults += check(dock, state, tips)

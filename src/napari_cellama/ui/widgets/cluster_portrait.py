@@ -16,6 +16,7 @@ from napari_cellama.ui.attach import session_of
 from napari_cellama.ui.tissue import Coloring
 from napari_cellama.ui.understanding import Portraits, Told
 from napari_cellama.ui.widgets.exhibit import Exhibit, Say
+from napari_cellama.ui.widgets.form import tab_through
 from napari_cellama.ui.widgets.inquiry import Inquiry
 from napari_cellama.ui.widgets.lines import NO_TISSUE
 from napari_cellama.ui.widgets.listen import listen
@@ -71,6 +72,10 @@ class ClusterPortrait(QWidget):
         self.title, self.empty, self.where = (QLabel(self) for _ in range(3))
         self.shown = QWidget(self)
         self.markers = SmallTable(_HEADERS, "Marker genes", self)
+        self.markers.setToolTip(
+            "The genes that these cells have more of than the others; click one, or press Enter on "
+            "it, to paint it."
+        )
         self.markers.cellClicked.connect(lambda row, column: self._paint_gene(row))
         self.markers.cellActivated.connect(lambda row, column: self._paint_gene(row))
         pictures = (Picture(viewer, self) for _ in range(3))
@@ -102,6 +107,7 @@ class ClusterPortrait(QWidget):
             column.addWidget(group)
         for group in self.groups[:2]:
             group.fold.expand(animate=False)
+        tab_through([stop for group in self.groups for stop in group.stops])
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 6, 6, 0)
         layout.setSpacing(6)

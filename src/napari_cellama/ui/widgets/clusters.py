@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
@@ -34,7 +33,7 @@ from napari_cellama.ui.widgets.coloring import (
     number_columns,
 )
 from napari_cellama.ui.widgets.enrichment import Enrichment
-from napari_cellama.ui.widgets.form import Rows, WheelGuard
+from napari_cellama.ui.widgets.form import Rows, WheelGuard, tab_through
 from napari_cellama.ui.widgets.key_help import HelpButton, follow_help_key
 from napari_cellama.ui.widgets.label_sets import LabelsMenu
 from napari_cellama.ui.widgets.legend import LegendView
@@ -168,8 +167,7 @@ class ClustersDock(QWidget):
         stops = [self.labels, self.labels_menu, self.coloring, self.reset_button, self.shape]
         stops += [self.legend.swatches, *self.scale.stops]
         stops += [*tools[:2], self.help_button, *tools[2:], self.table]
-        for before, after in pairwise(stops):
-            self.setTabOrder(before, after)
+        tab_through(stops)
 
     # ---- what the user does
 

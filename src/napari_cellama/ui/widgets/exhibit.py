@@ -66,6 +66,12 @@ class Exhibit(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.fold)
 
+    @property
+    def stops(self) -> list[QWidget]:
+        """What the tab key stops at, from the top to the bottom."""
+        shown = [] if isinstance(self.shown, Picture) else [self.shown]
+        return [self.fold.toggleButton(), *shown, self.save_button, self.copy_button]
+
     def tell(self, remark: str, table: pd.DataFrame, name: str) -> None:
         """Say what is shown, what is copied, and what a saved figure is called.
 
