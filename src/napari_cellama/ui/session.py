@@ -176,7 +176,11 @@ class Session(Viewing):
 
     def take_parts(self, tissue: Tissue, key: str, divided: Divided) -> None:
         """Take a subclustering's parts, unless its tissue or label set is gone by now."""
-        if tissue not in self.tissues or key not in tissue.labels:
+        if tissue not in self.tissues:
+            return
+        if key not in tissue.labels:
+            text = f"The clusters {key!r} that were to be divided were undone or deleted meanwhile."
+            self.message.emit("info", text, "")
             return
         self.activate(tissue)
         if tissue.clusters != key:
