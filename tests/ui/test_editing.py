@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_cellama import read, write
+from napari_cellama.core.subclusters import Divided
 from napari_cellama.errors import UserError
 from napari_cellama.ui import commands
 from napari_cellama.ui.session import Session
@@ -196,3 +198,73 @@ def test_the_oldest_steps_go_when_memory_is_short(session, tissue, monkeypatch):
         session.select(first(n_cells))
     assert len(tissue.history.names) == 10
     assert tissue.history.undo_name == "Select 30 cells"
+
+
+# ---- edits while a subclustering is on
+
+
+def halves(cells):
+    """Return what a subclustering into two finds of some cells."""
+    parts = np.arange(cells.sum()) % 2
+    return Divided(cells, parts, np.ones(len(parts), np.float32), {"n_cells": len(parts)})
+
+
+def saved(tissue, key):
+    return tissue.assemble().obs[key].astype(object).where(lambda values: values.notna(), "")
+
+
+def test_clusters_may_be_edited_while_some_of_them_are_divided(session, tissue):
+    session.editing.rename(0, "mine")
+    cells = session.clusters.mask(0, 1)
+    session.select(cells)
+    key = session.clusters.key
+    session.editing.merge([0, 1])
+    session.editing.rename(session.clusters.codes[cells][0], "both")
+    session.undo()
+    session.dividing.take(tissue, key, halves(cells))
+    names = saved(tissue, key)
+    assert sorted(names[cells].value_counts().tolist()) == [cells.sum() // 2] * 2
+    assert not set(names[cells]) & set(names[~cells])
+    session.undo()
+    assert saved(tissue, key)[cells].nunique() == 1
+    while tissue.history.undo_name:
+        session.undo()
+    assert key not in tissue.assemble().obs
+    while tissue.history.redo_name:
+        session.redo()
+    pd.testing.assert_series_equal(saved(tissue, key), names)
+
+
+def test_parts_of_a_label_set_that_was_undone_meanwhile_are_not_lost_in_silence(session, tissue):
+    told = []
+    session.message.connect(lambda *message: told.append(message))
+    session.editing.rename(0, "mine")
+    key, cells = session.clusters.key, session.clusters.mask(1)
+    session.undo()
+    told.clear()
+    session.dividing.take(tissue, key, halves(cells))
+    assert key not in tissue.labels
+    (kind, text, _) = told[0]
+    assert kind == "info"
+    assert repr(key) in text
+    assert "divide" in text
+
+
+def test_parts_of_parts_are_merged_across_parents_and_read_back(session, tissue, tmp_path):
+    cells = session.clusters.mask(0)
+    session.dividing.take(tissue, session.clusters.key, halves(cells))
+    key, first_part = session.clusters.key, session.clusters.parts(0)[0]
+    inner = session.clusters.mask(first_part)
+    session.dividing.take(tissue, key, halves(inner))
+    labels = session.clusters
+    name = labels.names[labels.parts(first_part)[0]]
+    assert name == f"{labels.names[0]}.1.1"
+    other = len(labels.names) - 1
+    with pytest.raises(UserError, match=repr(labels.names[other])):
+        session.editing.rename(labels.parts(first_part)[0], labels.names[other])
+    together = labels.mask(labels.parts(first_part)[0], other)
+    session.editing.merge([labels.parts(first_part)[0], other])
+    assert saved(tissue, key)[together].nunique() == 1
+    write(tissue.assemble(), tmp_path / "x.h5ad")
+    again = Tissue.from_adata(read(tmp_path / "x.h5ad"))
+    assert same_labels(again.label_set(key), session.clusters)

@@ -20,6 +20,7 @@ from napari_cellama.core.clustering import choose_n_clusters, cluster, confidenc
 from napari_cellama.core.context import averaged, placing, principal_components
 from napari_cellama.core.events import CancelToken, Progress
 from napari_cellama.core.graph import row_normalized, spatial_graph
+from napari_cellama.core.kinship import Kin, kin, settled
 from napari_cellama.core.result import View
 from napari_cellama.core.slots import UNS
 from napari_cellama.errors import UserError
@@ -30,11 +31,6 @@ if TYPE_CHECKING:
 
 #: Fewer cells than this are not divided.
 _FEWEST = 10
-#: The weight of where a cell lies in niche space, against what it has in common with its
-#: surroundings; measured on the sample tissue's subtypes (benchmarks/subclusters.py).
-_SHARE_PLACED = 0.5
-#: Variance that is taken for noise, as a share of the mean direction's.
-_RIDGE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -103,117 +99,67 @@ def subclusters(
     kept = cells & np.all([view.index >= 0 for view in views], axis=0)
     _refuse_too_few(int(kept.sum()), int(cells.sum()), recipe)
     yield Progress("Context")
-    space = yield from _space(views, connectivities, kept, recipe, cancel)
+    own, near, far = yield from _context(views, connectivities, kept, recipe, cancel)
     yield Progress("Clustering")
-    cancel.check()
-    number = None if recipe.n_clusters == AUTO else recipe.n_clusters
-    if number is None and recipe.clustering != "leiden":
-        number, _ = choose_n_clusters(space, recipe.seed, cancel=cancel)
-    found = cluster(space, recipe.clustering, number, recipe.seed, recipe.n_runs, cancel)
+    codes, certain = _groups(kin(own, near, far, recipe.seed, cancel), far, recipe, cancel)
     parts = np.full(int(cells.sum()), -1, np.int64)
     sure = np.full(len(parts), np.nan, np.float32)
     inside = kept[cells]
-    parts[inside], sure[inside] = found.codes, confidence(space, found)
+    parts[inside], sure[inside] = codes, certain
     seconds = round(time.perf_counter() - started, 3)
-    yield Divided(cells, parts, sure, _record(recipe, cells, int(found.codes.max()) + 1, seconds))
+    yield Divided(cells, parts, sure, _record(recipe, cells, int(codes.max()) + 1, seconds))
 
 
-def _space(
+def _context(
     views: Sequence[View],
     connectivities: sp.spmatrix,
     cells: np.ndarray,
     recipe: Recipe,
     cancel: CancelToken,
-) -> Generator[Progress, None, np.ndarray]:
-    """Yield how far it is, and return (cells.sum(), p) float32: what is clustered."""
+) -> Generator[Progress, None, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield how far it is, and return what the chosen cells are, and what is around them.
+
+    These are (cells.sum(), f) float32 principal components of the cells' own sentences, and
+    niche space averaged once and ``n_hops`` times.
+    """
     around, graph = _surroundings(connectivities, cells, recipe.n_hops)
     near = [View(view.name, (), view.index[around], view.vectors) for view in views]
-    steps = placing(near, graph, recipe.n_components, recipe.n_hops, recipe.n_directions, cancel)
+    chosen, total = cells[around], len(views) + 2 + recipe.n_hops
+    steps = placing(near, graph, recipe.n_components, 1, recipe.n_directions, cancel)
     while True:
         try:
-            done, total = next(steps)
+            done, _ = next(steps)
         except StopIteration as end:
-            placed = end.value[cells[around]]
+            once = end.value
             break
-        yield Progress("Context", done, total + 1, "steps")
-    together = in_common(near, graph, cells[around], recipe.n_components, recipe.n_hops, cancel)
-    return np.concatenate([_SHARE_PLACED * _of_unit_size(placed), _of_unit_size(together)], axis=1)
+        yield Progress("Context", done, total, "steps")
+    known = np.isfinite(once[:, 0])
+    often, joined = once[known], row_normalized(graph[known][:, known])
+    for hop in range(1, recipe.n_hops):
+        often = averaged(joined, often, cancel)
+        yield Progress("Context", len(views) + 2 + hop, total, "steps")
+    own = []
+    for view in near:
+        components, _ = principal_components(view, chosen, recipe.n_components, cancel)
+        own.append(components[view.index[chosen]])
+    return np.concatenate(own, axis=1), once[chosen], often[chosen[known]]
 
 
-def in_common(
-    views: Sequence[View],
-    graph: sp.spmatrix,
-    cells: np.ndarray,
-    n_components: int = 30,
-    n_hops: int = 2,
-    cancel: CancelToken | None = None,
-) -> np.ndarray:
-    """Return what some cells' own sentences and their surroundings' have in common.
+def _groups(
+    found: Kin | None, far: np.ndarray, recipe: Recipe, cancel: CancelToken
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the chosen cells' groups, and how sure they are.
 
-    These are the canonical variates (Hotelling 1936, Biometrika 28:321-377) between the cells'
-    principal components and those averaged over their neighbourhoods, of both sides, weighted by
-    their correlations. So a cell's expression counts where its surroundings go with it, and the
-    surroundings where the cell's expression goes with them.
-
-    Parameters
-    ----------
-    views
-        Embedded views of n cells.
-    graph
-        (n, n) the spatial graph.
-    cells
-        (n,) bool: the cells that are asked about, all with sentences.
-    n_components
-        Principal components a view, over the cells that are asked about.
-    n_hops
-        How often the surroundings are averaged.
-    cancel
-        Checked between chunks.
-
-    Returns
-    -------
-    numpy.ndarray
-        (cells.sum(), 2 x number of directions) float32: those directions whose correlation is
-        higher than any where the cells are shuffled, at least one.
+    By their surroundings alone, niche space ``far``, where nothing in them goes with these.
     """
-    known = np.all([view.index >= 0 for view in views], axis=0)
-    parts = []
-    for view in views:
-        components, _ = principal_components(view, cells, n_components, cancel)
-        parts.append(np.where(known[:, None], components[view.index], 0))
-    features = np.concatenate(parts, axis=1)
-    if not features.shape[1]:
-        return np.zeros((int(cells.sum()), 2), np.float32)
-    graph = row_normalized(graph)
-    context = features
-    for _ in range(n_hops):
-        context = averaged(graph, context, cancel)
-    own = features[cells] - features[cells].mean(axis=0)
-    context = context[cells] - context[cells].mean(axis=0)
-    own, context = _whitened(own), _whitened(context)
-    left, correlation, right = np.linalg.svd(own.T @ context / len(own))
-    shuffled = own[np.random.default_rng(0).permutation(len(own))]
-    chance = np.linalg.svd(shuffled.T @ context / len(own), compute_uv=False)[0]
-    n = max(1, int((correlation > chance).sum()))
-    both = np.concatenate(
-        [context @ (right[:n].T * correlation[:n]), own @ (left[:, :n] * correlation[:n])], axis=1
-    )
-    return both.astype(np.float32)
-
-
-def _whitened(values: np.ndarray) -> np.ndarray:
-    """Return centred values turned to unit variance in all directions but the smallest."""
-    covariance = values.T.astype(np.float64) @ values / len(values)
-    variance, axes = np.linalg.eigh(covariance)
-    ridge = max(_RIDGE * variance.sum() / len(variance), 1e-12)
-    return values @ (axes / np.sqrt(np.maximum(variance, 0) + ridge))
-
-
-def _of_unit_size(values: np.ndarray) -> np.ndarray:
-    """Return values centred and scaled to a mean square of 1; all 0 where they do not differ."""
-    centred = values - values.mean(axis=0)
-    size = np.sqrt(np.square(centred).sum(axis=1).mean())
-    return (centred / (size if size > 0 else 1)).astype(np.float32)
+    space = far if found is None else found.space
+    number = None if recipe.n_clusters == AUTO else recipe.n_clusters
+    if number is None and recipe.clustering != "leiden":
+        number, _ = choose_n_clusters(space, recipe.seed, cancel=cancel)
+    groups = cluster(space, recipe.clustering, number, recipe.seed, recipe.n_runs, cancel)
+    if found is None:
+        return groups.codes, confidence(space, groups)
+    return settled(found, groups.codes, cancel)
 
 
 def embedded_views(adata: AnnData) -> tuple[View, ...]:

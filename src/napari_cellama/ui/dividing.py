@@ -92,7 +92,11 @@ class Dividing:
     def take(self, tissue: Tissue, key: str, divided: Divided) -> None:
         """Take the parts that were found, unless their tissue or label set is gone by now."""
         session = self._session
-        if tissue not in session.tissues or key not in tissue.labels:
+        if tissue not in session.tissues:
+            return
+        if key not in tissue.labels:
+            text = f"The clusters {key!r} that were to be divided were undone or deleted meanwhile."
+            session.message.emit("info", text, "")
             return
         session.activate(tissue)
         if tissue.clusters != key:
