@@ -95,6 +95,7 @@ def make_section(kind: str, folder: Path, side: int) -> Any:
         return adata
     path = folder / f"{kind.replace(' ', '_')}.ome.tif"
     write_image(path, side, kind == "colours on disk")
+    os.sync()  # or the system writes it while the pictures are read
     attach_image(adata, path, pixel_size=1.0)
     return adata
 

@@ -19,8 +19,8 @@ _FINEST, _EDGED = 256, 16
 _OVERVIEW = 48_000_000
 #: A level no larger than this along either side is the coarsest.
 _COARSEST = 512
-#: Rows of the overview that are drawn at a time.
-_STRIP = 256
+#: Rows of the overview that are drawn at a time; of more, numpy keeps the interpreter for too long.
+_STRIP = 128
 #: Outlines so many times as wide as usual are looked at for every tile.
 _WIDE = 8
 
