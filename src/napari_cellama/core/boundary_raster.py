@@ -64,7 +64,9 @@ class BoundaryRaster:
         # By their left edges, so that a tile looks at a strip of cells and no others.
         order = np.argsort(boxes[normal, 0], kind="stable")
         self._sorted = normal[order]
-        self._left = boxes[self._sorted, 0]
+        # Beside each other, as to gather them for every tile would hold the window up.
+        self._boxes = boxes[self._sorted]
+        self._left = np.ascontiguousarray(self._boxes[:, 0])
         self._reach = _WIDE * usual
 
     def draw_overview(self) -> Iterator[float]:
@@ -119,11 +121,15 @@ class BoundaryRaster:
         """Return the cells whose boxes reach into a rectangle, in the order of the table."""
         start = np.searchsorted(self._left, low[0] - self._reach)
         stop = np.searchsorted(self._left, high[0], side="right")
-        near = np.concatenate([self._sorted[start:stop], self._wide])
-        boxes = self._boundaries.boxes[near]
-        inside = (boxes[:, 2] >= low[0]) & (boxes[:, 0] <= high[0])
-        inside &= (boxes[:, 3] >= low[1]) & (boxes[:, 1] <= high[1])
-        return np.sort(near[inside])
+        found = self._sorted[start:stop][_reach_into(self._boxes[start:stop], low, high)]
+        wide = self._wide[_reach_into(self._boundaries.boxes[self._wide], low, high)]
+        return np.sort(np.concatenate([found, wide]))
+
+
+def _reach_into(boxes: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return (n,) bool: which boxes (n, 4) reach into a rectangle."""
+    inside = (boxes[:, 2] >= low[0]) & (boxes[:, 0] <= high[0])
+    return inside & (boxes[:, 3] >= low[1]) & (boxes[:, 1] <= high[1])
 
 
 def fill(
