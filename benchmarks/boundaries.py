@@ -132,6 +132,7 @@ class Ticks:
         """Return (gaps, 2) in milliseconds: how long, and how long this thread worked."""
         from event_loop import waited_anyway
 
+        wait(lambda: bool(self._watch.gaps))  # a window that opens may take longer than the rest
         self._watch.stop()
         for owner, name, method in self._patched:
             setattr(owner, name, method)
