@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from anndata import AnnData
 from sklearn.metrics import adjusted_rand_score
 
 from napari_cellama.core.events import CancelToken, Progress
 from napari_cellama.core.graph import spatial_graph
 from napari_cellama.core.result import View
-from napari_cellama.core.subclusters import Divided, subclusters
+from napari_cellama.core.slots import side_by_side
+from napari_cellama.core.subclusters import Divided, embedded_views, subclusters
 from napari_cellama.errors import Cancelled, UserError
 from napari_cellama.recipe import Recipe
 
@@ -90,6 +92,20 @@ def test_cells_without_a_sentence_go_into_no_part(section):
     assert found.parts[:4].tolist() == [-1] * 4
     assert np.isnan(found.confidence[:4]).all()
     assert (found.parts[4:] >= 0).all()
+
+
+def test_what_is_stored_of_cells_without_a_sentence_spoils_nothing(section):
+    index = section.views[0].index.copy()
+    gone = np.flatnonzero(section.of_type)[:4]
+    index[gone] = -1
+    views = (View("genes", (), index, section.views[0].vectors),)
+    adata = AnnData(np.zeros((900, 1), np.float32), uns={"cellama": {"views": ["genes"]}})
+    adata.obsm["X_cellama"] = side_by_side(views)
+    assert np.isnan(adata.obsm["X_cellama"][gone]).all()
+    recipe = Recipe(n_clusters=2)
+    *_, found = subclusters(embedded_views(adata), section.graph, section.of_type, recipe)
+    *_, expected = subclusters(views, section.graph, section.of_type, recipe)
+    np.testing.assert_array_equal(found.parts, expected.parts)
 
 
 def test_too_few_cells_are_refused_in_a_sentence(section):

@@ -18,7 +18,7 @@ from napari_cellama.core.context import averaged
 from napari_cellama.core.graph import row_normalized
 from napari_cellama.core.query import Query, sentence_for
 from napari_cellama.core.result import View
-from napari_cellama.core.slots import UNS, recipe_of, slot_names
+from napari_cellama.core.slots import UNS, recipe_of, slot_names, taken_apart
 from napari_cellama.core.tissue import FOUND_TYPE
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import Recipe
@@ -116,7 +116,7 @@ class SearchSpace:
         lost += [] if graph in adata.obsp else [f"obsp[{graph!r}]"]
         if lost:
             raise UserError(f"{lost[0]} was not kept in these data; run again to search.")
-        views = _views_of(np.asarray(adata.obsm[key], np.float32), list(record["views"]))
+        views = taken_apart(np.asarray(adata.obsm[key], np.float32), list(record["views"]))
         representation = np.asarray(adata.obsm[place], np.float32)
         return cls.make(views, adata.obsp[graph], representation, recipe)
 
@@ -246,14 +246,3 @@ def _in_main_directions(view: View) -> np.ndarray:
     moment = (view.vectors * uses[:, None].astype(np.float32)).T @ view.vectors
     _, axes = np.linalg.eigh(moment.astype(np.float64))
     return view.vectors @ axes[:, -_LENGTH_COMPONENTS:].astype(np.float32)
-
-
-def _views_of(stored: np.ndarray, names: list[str]) -> tuple[View, ...]:
-    """Take ``obsm['X_cellama']`` apart into its views, one sentence a cell."""
-    blocks = np.split(stored * np.float32(np.sqrt(len(names))), len(names), axis=1)
-    kept = np.isfinite(stored).all(axis=1)
-    index = np.where(kept, np.cumsum(kept) - 1, -1)
-    return tuple(
-        View(str(name), (), index, np.ascontiguousarray(block[kept]))
-        for name, block in zip(names, blocks, strict=True)
-    )

@@ -8,7 +8,7 @@ can be told apart.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -161,6 +161,27 @@ def side_by_side(views: tuple[View, ...]) -> np.ndarray:
             block[start : start + _CHUNK] = rows * scale
         block[view.index < 0] = np.nan
     return joined
+
+
+def taken_apart(stored: np.ndarray, names: Sequence[str]) -> tuple[View, ...]:
+    """Return the views that :func:`side_by_side` joined, one sentence a cell.
+
+    Parameters
+    ----------
+    stored
+        (n, d) float32 ``obsm['X_cellama']``; NaN where a cell was left out.
+    names
+        The views', in their order.
+    """
+    from napari_cellama.core.result import View
+
+    known = np.isfinite(stored).all(axis=1)
+    index = np.where(known, np.cumsum(known) - 1, -1)
+    blocks = np.split(stored[known] * np.float32(np.sqrt(len(names))), len(names), axis=1)
+    return tuple(
+        View(str(name), (), index, np.ascontiguousarray(block))
+        for name, block in zip(names, blocks, strict=True)
+    )
 
 
 def fingerprint(adata: AnnData) -> str:

@@ -22,7 +22,7 @@ from napari_cellama.core.events import CancelToken, Progress
 from napari_cellama.core.graph import row_normalized, spatial_graph
 from napari_cellama.core.kinship import Kin, kin, settled
 from napari_cellama.core.result import View
-from napari_cellama.core.slots import UNS
+from napari_cellama.core.slots import UNS, taken_apart
 from napari_cellama.errors import UserError
 from napari_cellama.recipe import AUTO, Recipe
 
@@ -174,14 +174,8 @@ def embedded_views(adata: AnnData) -> tuple[View, ...]:
         raise UserError(
             "There are no embeddings in obsm['X_cellama'] to divide by; find niches first (Run)."
         )
-    joined = np.asarray(adata.obsm["X_cellama"])
-    names = [str(name) for name in adata.uns.get(UNS, {}).get("views", ("cell",))]
-    width = joined.shape[1] // len(names)
-    index = np.where(np.isfinite(joined[:, 0]), np.arange(len(joined)), -1)
-    return tuple(
-        View(name, (), index, joined[:, number * width : (number + 1) * width])
-        for number, name in enumerate(names)
-    )
+    names = list(adata.uns.get(UNS, {}).get("views", ("cell",)))
+    return taken_apart(np.asarray(adata.obsm["X_cellama"], np.float32), names)
 
 
 def stored_graph(adata: AnnData, recipe: Recipe) -> sp.csr_matrix:
