@@ -115,7 +115,7 @@ def test_number_method_and_seed_are_the_users_own(qtbot, opened):
     qtbot.keyClicks(division.seed, "7")
     qtbot.keyClick(division.seed, Qt.Key.Key_Return)
     asked = []
-    for parts in (3, 1):
+    for parts in (2, 1):
         subclustered(qtbot, session, dock, parts=parts)
         splits = session.active.assemble().uns["cellama"]["label_sets"]["celltype_edited"]["splits"]
         ((_, split),) = splits.items()
@@ -123,11 +123,11 @@ def test_number_method_and_seed_are_the_users_own(qtbot, opened):
         asked.append((recipe.n_clusters, recipe.clustering, recipe.seed))
         n_parts = sum(name.startswith("T cell.") for name in rows(dock))
         assert n_parts == split["n_parts"]
-        if parts == 3:
-            assert n_parts == 3
+        if parts == 2:
+            assert n_parts == 2
         click(qtbot, dock.tools.buttons["undo"])
     assert division.number.text() == "auto"
-    assert asked == [(3, "gmm", 7), ("auto", "gmm", 7)]
+    assert asked == [(2, "gmm", 7), ("auto", "gmm", 7)]
 
 
 def test_parts_are_folded_by_sign_and_by_key(qtbot, opened):
@@ -388,3 +388,35 @@ def test_label_sets_are_duplicated_renamed_compared_and_deleted(
     entry("Delete").trigger()
     assert "mine" not in session.active.labels
     assert BY_ID["undo"].why_not(session) == ""
+
+
+def test_two_windows_of_one_process_keep_to_themselves(make_napari_viewer, qtbot, adata):
+    windows = []
+    for name in ("one", "other"):
+        viewer = make_napari_viewer(show=True)
+        show(viewer, Tissue.from_adata(adata.copy(), name))
+        session, dock = session_of(viewer), ClustersDock(viewer)
+        viewer.window.add_dock_widget(dock, name="Clusters", area="right")
+        session.show_clusters("celltype")
+        qtbot.waitUntil(lambda session=session: session.jobs.current(SLOT) is None)
+        windows.append((viewer, session, dock))
+    (first, one, its_dock), (second, other, dock) = windows
+    assert one is not other
+    its_dock.table.selectRow(0)
+    click(qtbot, its_dock.tools.buttons["hide"])
+    assert one.active.hidden.any()
+    assert not other.active.hidden.any()
+    assert not other.active.history.names
+    assert (layers_of(second).layer_of(other.active).face_color[:, 3] > 0).all()
+    click(qtbot, its_dock.tools.buttons["undo"])
+    for session, its in ((one, its_dock), (other, dock)):
+        its.tools.division.number.setValue(2)
+        its.table.selectRow(rows(its).index("T cell"))
+        click(qtbot, its.tools.division.button)
+        assert session.jobs.current("subcluster") is not None
+    first.close()
+    qtbot.waitUntil(lambda: other.jobs.current("subcluster") is None, timeout=30_000)
+    assert rows(dock)[:3] == ["T cell", "T cell.1", "T cell.2"]
+    second.theme = "light"
+    click(qtbot, dock.tools.buttons["undo"])
+    assert other.clusters.key == "celltype"
