@@ -25,6 +25,7 @@ from napari_cellama.ui.layers import show
 from napari_cellama.ui.panel import main_window, our_docks
 from napari_cellama.ui.tissue import Coloring, Tissue
 from napari_cellama.ui.widgets.embedding import EmbeddingDock
+from napari_cellama.ui.widgets.search import SearchDock
 
 NAMES = ("Niches", "Clusters", "Search", "QC", "Understand")
 TITLES = [f"{name} (CELLama)" for name in NAMES]
@@ -338,6 +339,17 @@ def test_docks_opened_from_the_menu_are_tabs_of_one_panel(viewer, session, qtbot
     first, second = our_docks(window)
     qtbot.waitUntil(lambda: second in window.tabifiedDockWidgets(first))
     assert {dock.windowTitle() for dock in our_docks(window)} == {"Niches", "Clusters"}
+
+
+def test_a_dock_that_the_tab_key_comes_to_is_brought_to_the_front(viewer, session, qtbot):
+    launch.open_docks(viewer)
+    window = main_window(viewer)
+    docks = {dock.windowTitle().split()[0]: dock for dock in our_docks(window)}
+    seen = lambda name: not docks[name].visibleRegion().isEmpty()  # noqa: E731
+    window.activateWindow()
+    qtbot.waitUntil(lambda: seen("Niches") and not seen("Search"))
+    docks["Search"].findChild(SearchDock).query.setFocus(Qt.FocusReason.TabFocusReason)
+    qtbot.waitUntil(lambda: seen("Search") and not seen("Niches"))
 
 
 def test_the_command_opens_the_docks_once(viewer, session, qtbot):

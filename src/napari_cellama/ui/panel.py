@@ -6,7 +6,14 @@ import weakref
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
-from qtpy.QtWidgets import QAbstractItemView, QComboBox, QDockWidget, QMainWindow, QWidget
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QApplication,
+    QComboBox,
+    QDockWidget,
+    QMainWindow,
+    QWidget,
+)
 
 from napari_cellama.ui.view import is_centred
 
@@ -79,9 +86,16 @@ class PanelKeeper(QObject):
         self._squaring.timeout.connect(self._square)
         self._looks = self._looks_kept = 0
         window.installEventFilter(self)
+        QApplication.instance().focusChanged.connect(self._show_focus)
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
             event.connect(self._spare, position="last")
         self._spare()
+
+    def _show_focus(self, before: QWidget | None, now: QWidget | None) -> None:
+        """Bring a dock of ours to the front when the Tab key comes to it behind another one."""
+        for dock in our_docks(self._window) if now is not None else ():
+            if dock.isAncestorOf(now) and dock.visibleRegion().isEmpty():
+                dock.raise_()
 
     def _spare(self, event: object = None) -> None:
         """Keep napari's own docks from taking the room of the tissue and of the map."""
