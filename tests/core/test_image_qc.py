@@ -14,6 +14,7 @@ from napari_cellama.core.qc_thresholds import (
     BLURRED,
     FOLDED,
     OUTSIDE,
+    SOFT,
     WASHED_OUT,
     Thresholds,
     flags,
@@ -48,6 +49,18 @@ def sample():
     return adata, image
 
 
+@pytest.fixture(scope="module")
+def corner(sample):
+    """Return a part of the sample that is quick to measure, and where its cells are."""
+    adata, image = sample
+    part = image.levels[0][300:800, 300:800]
+    to_pixels = image.to_pixels - np.array([[0, 0, 300], [0, 0, 300]])
+    cut = SectionImage("hires", (part,), "yxc", to_pixels, rgb=True)
+    xy = np.asarray(adata.obsm["spatial"])
+    places = cut.locate(xy)
+    return cut, xy[((places >= 0) & (places < 500)).all(axis=1)]
+
+
 def fault_table(adata, image, **kwargs):
     codes = adata.obs["cell_type"].cat.codes.to_numpy()
     found = finished(image_metrics(image, adata.obsm["spatial"], types=codes, **kwargs))[1]
@@ -79,12 +92,12 @@ def test_a_clean_section_is_left_alone():
     assert fault_table(adata, image).any(axis=1).mean() < 0.02
 
 
-def test_lazy_arrays_give_what_memory_gives(sample, tmp_path):
+def test_lazy_arrays_give_what_memory_gives(corner, tmp_path):
     import dask.array as da
     import zarr
 
-    adata, image = sample
-    xy = np.asarray(adata.obsm["spatial"])
+    image, xy = corner
+    assert len(xy) > 200
     pixels = image.levels[0]
     stored = zarr.create_array(
         str(tmp_path / "a.zarr"), shape=pixels.shape, chunks=(300, 300, 3), dtype="uint8"
@@ -119,8 +132,8 @@ def test_any_type_of_pixel_gives_the_same_judgement(dtype):
     blurred[100:200, 100:200] = blurred[100:200, 100:200].mean()
     found = finished(image_metrics(SectionImage("dapi", (blurred,)), xy))[1].table
     inside = ((xy > 110) & (xy < 190)).all(axis=1) & (np.abs(xy - 150).sum(axis=1) < 50)
-    assert (found["sharpness_excess"][inside] < -1.2).all()
-    assert (found["sharpness_excess"][~((xy > 90) & (xy < 210)).all(axis=1)] > -1.2).all()
+    assert (found["sharpness_excess"][inside] < SOFT).all()
+    assert (found["sharpness_excess"][~((xy > 90) & (xy < 210)).all(axis=1)] > SOFT).all()
     assert found["nuclear"][~inside].gt(0.05).mean() > 0.9
     assert (found["nuclear"][inside] == 0).all()
 
@@ -148,12 +161,11 @@ def test_clipped_pixels_count_as_saturated_also_in_twelve_bits():
     assert (table["saturation"][(xy > 110).all(axis=1)] < 0.05).all()
 
 
-def test_alpha_is_no_colour(sample):
-    adata, image = sample
+def test_alpha_is_no_colour(corner):
+    image, xy = corner
     pixels = image.levels[0]
     with_alpha = np.concatenate([pixels, np.full((*pixels.shape[:2], 1), 255, np.uint8)], axis=2)
     same = SectionImage("hires", (with_alpha,), "yxc", image.to_pixels, rgb=True)
-    xy = np.asarray(adata.obsm["spatial"])
     want, got = (finished(image_metrics(i, xy))[1].table for i in (image, same))
     np.testing.assert_array_equal(got.to_numpy(), want.to_numpy())
 
@@ -225,4 +237,46 @@ def test_a_window_of_few_pixels_sees_nothing_of_what_lies_beside():
     sharp = finished(image_metrics(SectionImage("he", (smooth,)), xy, spot_diameter=4.6))[1].table
     excess = sharp["sharpness_excess"]
     assert excess[cell] == excess.min()
-    assert excess[cell] < -1.2
+    assert excess[cell] < SOFT
+
+
+def texture(side=300, step=20):
+    """Return (side, side) of unit spread as fine as nuclei, and places (n, 2) on it."""
+    noise = gaussian_filter(np.random.default_rng(3).standard_normal((side, side)), 1.6)
+    xy = np.stack(np.meshgrid(*[np.arange(step, side - step + 1.0, step)] * 2), -1)
+    return noise / noise.std(), xy.reshape(-1, 2)
+
+
+def stained(density):
+    """Return the density (rows, columns) as an image of a pink and purple stain."""
+    colors = 250 * np.exp(-density[..., None] * np.array([0.8, 1.3, 0.7]))
+    return SectionImage("he", (colors.astype(np.uint8),), "yxc", rgb=True)
+
+
+def test_pale_tissue_is_not_blurred_for_its_lower_contrast_but_a_blur_in_it_is():
+    noise, xy = texture()
+    density = 0.8 * (1 + 0.3 * noise)
+    density[:, 210:] *= 0.12
+    pale = xy[:, 0] > 230
+    found = finished(image_metrics(stained(density), xy))[1].table
+    assert (found["sharpness_excess"] > SOFT).all()
+    density[90:190, 210:] = gaussian_filter(density, 4)[90:190, 210:]
+    blurred = pale & (xy[:, 1] > 110) & (xy[:, 1] < 170)
+    found = finished(image_metrics(stained(density), xy))[1].table
+    assert (found["sharpness_excess"][blurred] < SOFT).all()
+    assert (found["sharpness_excess"][xy[:, 0] < 190] > SOFT).all()
+
+
+def test_a_blur_is_found_where_the_contrast_stays_higher_than_elsewhere():
+    noise, xy = texture()
+    light = 120 + 8 * noise
+    light[:, 151:] += 90  # an edge with many times the contrast of what is on either side
+    edge = np.abs(xy[:, 0] - 151) < 12
+    before = SectionImage("x", (light.astype(np.uint8),))
+    excess = finished(image_metrics(before, xy, radius=8))[1].table["sharpness_excess"]
+    assert (excess > SOFT).all()
+    light[100:200, 130:180] = gaussian_filter(light, 5)[100:200, 130:180]
+    after = SectionImage("x", (light.astype(np.uint8),))
+    excess = finished(image_metrics(after, xy, radius=8))[1].table["sharpness_excess"]
+    assert (excess[edge & (xy[:, 1] > 110) & (xy[:, 1] < 190)] < SOFT).all()
+    assert (excess[xy[:, 0] < 90] > SOFT).all()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
+from napari_cellama.core.expectation import median_nearby
 from napari_cellama.core.patches import level_sides, widen_veils
 
 REACH = 3.0
@@ -33,6 +34,18 @@ def test_the_border_of_a_patch_lies_half_way_between_both_sides(grid, inner):
     assert (np.abs(leveled - inner)[inside & clear] < 0.3).mean() > 0.98
     half = np.log2((2.0**inner + 1) / 2)
     assert (np.sign(inner) * (leveled - half)[~inside & clear] < 0).all()
+
+
+def test_a_small_patch_keeps_its_corners_where_single_windows_say_clearly_what_they_are(grid):
+    xy, noise = grid
+    patch = ((xy >= 10) & (xy < 15)).all(axis=1)
+    own = np.where(patch, -3.0, 0.0) + noise
+    around = median_nearby(own, xy, REACH)
+    assert (around < -1)[patch].mean() < 0.9
+    leveled = level_sides(around, xy, REACH, own, -1.0)
+    np.testing.assert_array_equal(leveled < -1, patch)
+    # A limit is for lows alone: what is far above stays as it is.
+    np.testing.assert_array_equal(level_sides(-around, xy, REACH, -own, -1.0), -around)
 
 
 def test_without_a_patch_nothing_changes(grid):

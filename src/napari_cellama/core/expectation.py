@@ -59,7 +59,7 @@ def log2_excess(
     places = xy[known]
     features = _surroundings(places, radius, None if types is None else types[known])
     own[known] = ratio = logs - _robust_fit(features, logs)
-    around[known] = _median_nearby(ratio, places, reach or 4 * radius)
+    around[known] = median_nearby(ratio, places, reach or 4 * radius)
     return own, around
 
 
@@ -109,9 +109,23 @@ def _robust_fit(features: np.ndarray, values: np.ndarray) -> np.ndarray:
     return expected + np.median(values[kept] - expected[kept])
 
 
-def _median_nearby(values: np.ndarray, xy: np.ndarray, reach: float) -> np.ndarray:
-    """Return the median over each cell and those around it."""
-    k = min(_SMOOTHED, len(xy))
+def median_nearby(
+    values: np.ndarray, xy: np.ndarray, reach: float, most: int = _SMOOTHED
+) -> np.ndarray:
+    """Return the median over each cell and at most so many others around it.
+
+    Parameters
+    ----------
+    values
+        (n,) numbers, none of them NaN.
+    xy
+        (n, 2) positions.
+    reach
+        How far away cells count.
+    most
+        How many cells count, the cell itself among them.
+    """
+    k = min(most, len(xy))
     if k < 2:
         return values
     distance, index = cKDTree(xy).query(xy, k=k)

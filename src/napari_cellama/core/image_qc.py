@@ -28,6 +28,12 @@ _PATCHES, _PATCH = 48, 192
 _SMEAR = 0.6
 #: Below this share of tissue a window is not corrected any further.
 _LEAST_TISSUE = 0.3
+#: Gradients far below the usual one are grain: this share of its square.
+_GRAIN = 0.01
+#: What the gradient loses at least by a little more smoothing, as a share.
+_LEAST_LOSS = 0.03
+#: Of the usual signal, what tissue has at least; below that is glass, or a veil.
+_PALEST = 0.2
 #: Of a cell on glass that the smear takes for tissue: less than half of the expected signal.
 _RIM = -1.0
 
@@ -222,13 +228,23 @@ def _with_nuclei(reading: Reading, places: np.ndarray) -> Reading:
 
 
 def _sharpness(found: Measured, number: int) -> np.ndarray:
-    """Return the gradient of fine structure, times what share it has in that of broad structure.
+    """Return how much fine structure there is, and how fine it is.
 
-    A gradient alone would call low contrast a blur; a blur takes fine structure more than broad.
+    The geometric mean of two things that a blur takes. The gradient of fine structure, times its
+    ratio to that of broad structure, tells best in tissue, whose contrast is much the same all
+    over. How much of the gradient a little more smoothing takes away depends on no contrast: fine
+    detail loses most of it, and what is out of focus already nearly nothing.
     """
     fine, broad = found.fine[:, number], found.broad[:, number]
-    usual = float(np.nanmedian(broad)) if np.isfinite(broad).any() else 0.0
-    return fine * fine / (broad + 0.02 * usual + 1e-9)
+    detail = fine * fine / (broad + 0.02 * _usual(broad) + 1e-9)
+    grain = _GRAIN * _usual(fine) ** 2 + 1e-12
+    kept = np.sqrt((fine**2 + grain) / (found.middling[:, number] ** 2 + grain))
+    return np.sqrt(detail * (np.maximum(kept - 1, 0) + _LEAST_LOSS))
+
+
+def _usual(values: np.ndarray) -> float:
+    """Return the median of what is known, 0 where nothing is."""
+    return float(np.nanmedian(values)) if np.isfinite(values).any() else 0.0
 
 
 def _judged(
@@ -281,9 +297,13 @@ def _excess(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return how far signal and sharpness are from what is expected, with the faults' borders."""
     own_signal, around = log2_excess(signal, xy, radius, types, reach)
-    own_sharp, sharp_around = log2_excess(sharp, xy, radius, types, reach)
-    # Not of sharpness: a blur leaves an eighth of it, so that its border is clear.
+    # Half the stain shows half the contrast, and sharpness goes as the root of the contrast: pale
+    # tissue is not blurred for that.
+    contrast = np.clip(signal / max(_usual(signal), 1e-9), _PALEST, 1)
+    own_sharp, sharp_around = log2_excess(sharp / np.sqrt(contrast), xy, radius, types, reach)
     around = level_sides(around, xy, reach)
+    # A blur leaves an eighth of the sharpness: next to that, one window has hardly any noise.
+    sharp_around = level_sides(sharp_around, xy, reach, own_sharp, SOFT)
     veiled = (around < PALE) & (sharp_around < SOFT)
     veiled &= _without_smear(distance, around, radius) >= 0
     return widen_veils((around, sharp_around), (own_signal, own_sharp), veiled, xy, reach)

@@ -23,8 +23,8 @@ _FINE = 6
 #: Of a nucleus' stain in red, green and blue, as optical density (Ruifrok and Johnston 2001).
 _HAEMATOXYLIN = np.array([0.65, 0.70, 0.29], np.float32)
 _EOSIN = np.array([0.07, 0.99, 0.11], np.float32)
-#: Standard deviations of the smoothing before fine and broad gradients, in pixels.
-_FINE_DETAIL, _BROAD_DETAIL = 1.0, 2.5
+#: Standard deviations of the smoothing before gradients of fine to broad structure, in pixels.
+_DETAILS = (1.0, 1.5, 2.5)
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,14 @@ class Reading:
         return 1 if self.image.rgb else len(self.channels)
 
     @property
-    def details(self) -> tuple[float, float]:
-        """How much is smoothed away before fine and broad gradients, in shrunk pixels.
+    def details(self) -> tuple[float, ...]:
+        """How much is smoothed away before fine, middling and broad gradients, in shrunk pixels.
 
         Of a window a few pixels wide less than of others, or what lies beside it would decide.
         """
         most = self.radius / self.shrink
-        return min(_FINE_DETAIL, most / 4), min(_BROAD_DETAIL, most / 2)
+        shares = (most / 4, most / 3, most / 2)
+        return tuple(min(pair) for pair in zip(_DETAILS, shares, strict=True))
 
     def with_nuclei(self, limit: float) -> Reading:
         """Return a copy that knows from where on a pixel shows a nucleus."""
@@ -93,8 +94,8 @@ class Measured:
 
     Attributes
     ----------
-    signal, fine, broad, clipped
-        (n, signals) float32: mean signal, root mean square gradient of fine and of broad
+    signal, fine, middling, broad, clipped
+        (n, signals) float32: mean signal, root mean square gradient of fine, middling and broad
         structure, share of clipped pixels in each cell's window; NaN for a cell that lies outside
         the image.
     nuclear
@@ -107,6 +108,7 @@ class Measured:
 
     signal: np.ndarray
     fine: np.ndarray
+    middling: np.ndarray
     broad: np.ndarray
     clipped: np.ndarray
     nuclear: np.ndarray
@@ -133,7 +135,7 @@ def measure(
     step = shrink * max(1, int(np.ceil(max(shape) / shrink / 2_000)))
     n, k = len(places), reading.n_signals
     found = Measured(
-        *(np.full((n, k), np.nan, np.float32) for _ in range(4)),
+        *(np.full((n, k), np.nan, np.float32) for _ in range(5)),
         np.full(n, np.nan, np.float32),
         np.zeros([-(-side // step) for side in shape], np.float32),
         step,
@@ -200,9 +202,10 @@ def _measure_tile(
     windows = _Windows((places - start) / shrink, reading.radius / shrink, signals[0].shape)
     for number, (signal, over) in enumerate(zip(signals, clipped, strict=True)):
         found.signal[cells, number] = windows.mean(signal)
-        fine, broad = (windows.mean(_energy(signal, w)) for w in reading.details)
-        found.fine[cells, number] = np.sqrt(np.maximum(fine, 0))
-        found.broad[cells, number] = np.sqrt(np.maximum(broad, 0))
+        gradients = (found.fine, found.middling, found.broad)
+        for gradient, width in zip(gradients, reading.details, strict=True):
+            energy = windows.mean(_energy(signal, width))
+            gradient[cells, number] = np.sqrt(np.maximum(energy, 0))
         found.clipped[cells, number] = windows.mean(over)
     if nuclear is not None:
         found.nuclear[cells] = windows.mean((nuclear > reading.nuclear_limit).astype(np.float32))

@@ -9,10 +9,15 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
-#: From so many scaled median absolute deviations on, cells may be part of a patch.
+from napari_cellama.core.expectation import median_nearby
+
+#: From so many scaled median absolute deviations on, cells may be part of a patch: no more than the
+#: default limit of the signal, or that would not flag all of what lies within.
 _STRICT = 3.5
 #: So many of the nearest cells are looked at, and so many of them make a patch.
 _AROUND, _LEAST = 21, 9
+#: So many of the nearest cells say on which side of a border a cell lies, where one is not enough.
+_CLOSE = 5
 #: A veil's border runs between a cell and these nearest to it.
 _BESIDE = 6
 #: What share of a veil's losses a window beside it has that belongs to it. Not a half: the dark
@@ -20,7 +25,13 @@ _BESIDE = 6
 _SHARE = 0.25
 
 
-def level_sides(excess: np.ndarray, xy: np.ndarray, reach: float) -> np.ndarray:
+def level_sides(
+    excess: np.ndarray,
+    xy: np.ndarray,
+    reach: float,
+    own: np.ndarray | None = None,
+    below: float | None = None,
+) -> np.ndarray:
     """Return values (log2) that change at the border of patches at once, not by and by.
 
     A patch is where many cells beside each other are far above, or far below, the others. A cell
@@ -35,31 +46,47 @@ def level_sides(excess: np.ndarray, xy: np.ndarray, reach: float) -> np.ndarray:
         (n, 2) positions.
     reach
         How far away cells share a fault; what lies within twice of it is near.
+    own
+        (n,) the values before they were smoothed, where their noise is so small that a few of them
+        tell a cell's side: the fewer, the less a small patch is rounded. By default ``excess``.
+    below
+        Below this lie patches; by default those far below or above the others.
     """
     known = np.flatnonzero(np.isfinite(excess))
     values, places = excess[known], xy[known]
     if len(known) <= _AROUND:
         return excess
-    middle = float(np.median(values))
-    width = 1.4826 * float(np.median(np.abs(values - middle)))
+    close = values if own is None else median_nearby(own[known], places, reach, _CLOSE)
     leveled = values.copy()
-    for sign in (1, -1):
-        seeds = _crowded(sign * (values - middle) > _STRICT * width, places, 2 * reach)
+    for sign in (1, -1) if below is None else (-1,):
+        worst = sign * np.maximum(sign * values, sign * close)
+        seeds = _crowded(_far(worst, values, sign, below), places, 2 * reach)
         if seeds.sum() < _LEAST or seeds.all():
             continue
         near = cKDTree(places[seeds]).query(places, distance_upper_bound=2 * reach)[0]
         band = np.flatnonzero(np.isfinite(near))
-        within = _level(values, seeds, places, places[band])
+        within = _level(worst, seeds, places, places[band])
         beyond = _level(values, ~seeds, places, places[band])
-        border = np.log2((2.0**within + 2.0**beyond) / 2)
-        own, far = sign * values[band], sign * within
-        inside = own > sign * border
+        border = sign * np.log2((2.0**within + 2.0**beyond) / 2)
+        smooth, far = sign * values[band], sign * within
         # Within, no value becomes milder; outside, none becomes more extreme.
-        outside = np.where(seeds[band], np.minimum(own, sign * beyond), own)
-        leveled[band] = sign * np.where(inside, np.maximum(own, far), outside)
+        outside = np.where(seeds[band] | (smooth > border), sign * beyond, np.inf)
+        inside = sign * close[band] > border
+        leveled[band] = sign * np.where(
+            inside, np.maximum(smooth, far), np.minimum(smooth, outside)
+        )
     result = excess.copy()
     result[known] = leveled
     return result
+
+
+def _far(worst: np.ndarray, values: np.ndarray, sign: int, below: float | None) -> np.ndarray:
+    """Return (n,) bool: which values are below a limit, or far to one side of the others."""
+    if below is not None:
+        return worst < below
+    middle = float(np.median(values))
+    width = 1.4826 * float(np.median(np.abs(values - middle)))
+    return sign * (worst - middle) > _STRICT * width
 
 
 def _crowded(some: np.ndarray, xy: np.ndarray, reach: float) -> np.ndarray:

@@ -47,7 +47,7 @@ class Metric:
 BLURRED, WASHED_OUT, OUTSIDE = "blurred", "washed out", "outside the tissue"
 FOLDED = "too much stain or light"
 #: Below these (log2 of the ratio to what is expected) a cell lacks detail, and signal beside it.
-SOFT, PALE = -1.2, -0.5
+SOFT, PALE = -1.0, -0.5
 
 METRICS: tuple[Metric, ...] = (
     Metric("qc_total_counts", "Total counts", "low counts", "high counts", log=True),
@@ -193,7 +193,7 @@ class Thresholds(BaseModel):
             Limit(metric="qc_pct_control", high=5),
             Limit(metric="qc_sentence_share", low=0.2),
             Limit(metric="qc_image_sharpness_excess", low=SOFT),
-            Limit(metric="qc_image_signal_excess", low=4.5, high=3.4, unit="mad", per_section=True),
+            Limit(metric="qc_image_signal_excess", low=4.5, high=3.5, unit="mad", per_section=True),
             Limit(metric="qc_edge_distance", low=0),
             Limit(metric="qc_image_saturation", high=0.5),
         )
