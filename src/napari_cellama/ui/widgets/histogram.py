@@ -10,7 +10,7 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QWidget
 
-from napari_cellama.core.bins import bin_edges
+from napari_cellama.ui.widgets.bars import Bars
 from napari_cellama.ui.widgets.legend import number
 from napari_cellama.ui.widgets.plot_menu import HINT, PlotMenu
 
@@ -18,15 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Side = Literal["low", "high"]
-_HEIGHT, _BINS = 74, 60
+_HEIGHT = 74
 _LEFT, _RIGHT, _TOP, _BOTTOM = 8, 8, 9, 16
 #: Pixels that the mouse may miss a limit by, and from the end at which a limit is none.
 _REACH, _END = 8, 2
 _GRIP = 5.0
-#: This share of the values at either end is drawn in the last bar.
-_EXTREMES = 0.002
-#: How far beyond the values a limit may widen the axis, as a share of it.
-_WIDEN = 0.25
 _PALE = 110
 
 
@@ -62,10 +58,7 @@ class Histogram(QWidget):
         super().__init__(parent)
         self._log, self._label = log, label
         self._text, self._strong, self._bad = (QColor(name) for name in ("gray", "gray", "red"))
-        self._bins = self._all = self._failing = np.zeros(0, np.int64)
-        self._ends_at = np.linspace(0.0, 1.0, _BINS + 1)  # of the bins, on the axis
-        self._low, self._high, self._least = 0.0, 1.0, -np.inf
-        self._whole = False  # whether values are whole numbers
+        self._bars = Bars(np.zeros(0), (), log=log)
         self.lines: tuple[Line, ...] = ()
         self._held: tuple[Side, int] | None = None
         self._chosen: Side = "low"
@@ -91,62 +84,29 @@ class Histogram(QWidget):
     # ---- what is shown
 
     def show_values(self, values: np.ndarray, lines: tuple[Line, ...]) -> None:
-        """Draw other values, (n,) numbers, and choose the axis so that limits near are on it."""
-        scaled = self._scaled(np.asarray(values, float))
-        known = scaled[np.isfinite(scaled)]
-        low, high = np.quantile(known, (_EXTREMES, 1 - _EXTREMES)) if len(known) else (0.0, 1.0)
-        if not high > low:
-            low, high = low - 0.5, high + 0.5
-        room = _WIDEN * (high - low)
-        limits = self._scaled(np.array([line.value for line in lines], float))
-        near = limits[(limits > low - room) & (limits < high + room)]
-        pad = 0.03 * (high - low)
-        first, last = float(min([low, *near])) - pad, float(max([high, *near])) + pad
-        # Counts and shares are never less than 0.
-        self._least = 0.0 if len(known) and known.min() >= 0 else -np.inf
-        ends = self._value(np.array([max(first, self._least), last]))
-        self._whole = bool(len(known)) and not np.any(np.mod(self._value(known).round(6), 1))
-        edges = bin_edges(values, float(ends[0]), float(ends[1]), _BINS, log=self._log)
-        self._ends_at = self._scaled(edges)
-        self._low, self._high = float(self._ends_at[0]), float(self._ends_at[-1])
-        n = len(edges) - 1
-        bins = np.clip(np.searchsorted(self._ends_at, scaled, "right") - 1, 0, n - 1)
-        self._bins = np.where(np.isfinite(scaled), bins, n)  # the last is not drawn
-        self._all = np.bincount(self._bins, minlength=n + 1)[:n]
-        self._failing = np.zeros(n, np.int64)
+        """Draw other values, (n,) numbers, on an axis that limits near them are on."""
+        self._bars = Bars(values, [line.value for line in lines], log=self._log)
         self.lines = lines
         self.update()
 
     def show_failing(self, failing: np.ndarray, lines: tuple[Line, ...]) -> None:
         """Draw which of the values, (n,) bool, fail, and where the limits are now."""
-        n = len(self._all)
-        self._failing = np.bincount(self._bins[failing], minlength=n + 1)[:n]
+        self._bars.fail(failing)
         self.lines = lines
         self.update()
 
     def table(self) -> pd.DataFrame:
         """Return the bars: ``low``, ``high``, ``cells``, and ``fail``, those of them that do."""
-        edges = self._edges
-        bars = {"low": edges[:-1], "high": edges[1:], "cells": self._all, "fail": self._failing}
-        return pd.DataFrame(bars)
+        return self._bars.table()
 
     def figure(self) -> Figure:
         """Return the histogram as it is saved: on white, for slides and papers."""
         from napari_cellama.figures import histogram_figure
 
         limits = [line.value for line in self.lines if np.isfinite(line.value)]
-        drawn = self._edges, self._all, self._failing, limits, self._label
+        bars = self._bars
+        drawn = bars.edges, bars.counts, bars.failing, limits, self._label
         return histogram_figure(*drawn, log=self._log)
-
-    @property
-    def _edges(self) -> np.ndarray:
-        return np.maximum(self._value(self._ends_at), self._least)
-
-    @property
-    def _told_ends(self) -> tuple[float, float]:
-        """Return what is written at the axis' ends; of whole numbers, the first and last there."""
-        low, high = self._edges[[0, -1]].tolist()
-        return (float(np.ceil(low)), float(np.floor(high))) if self._whole else (low, high)
 
     # ---- places
 
@@ -155,28 +115,18 @@ class Histogram(QWidget):
         left, right = self._ends
         if not np.isfinite(value):
             return left if side == "low" else right
-        share = (float(self._scaled(np.array(value))) - self._low) / (self._high - self._low)
-        return left + min(max(share, 0.0), 1.0) * (right - left)
+        return left + self._bars.share_of(value) * (right - left)
 
     def value_at(self, x: float, side: Side) -> float | None:
         """Return the value at a place; ``None`` beyond the side's end of the axis."""
         left, right = self._ends
         if (side == "low" and x <= left + _END) or (side == "high" and x >= right - _END):
             return None
-        share = (min(max(x, left), right) - left) / (right - left)
-        value = self._value(np.array(self._low + share * (self._high - self._low)))
-        return float(max(value, self._least))
+        return self._bars.value_at((min(max(x, left), right) - left) / (right - left))
 
     @property
     def _ends(self) -> tuple[float, float]:
         return float(_LEFT), float(self.width() - _RIGHT)
-
-    def _scaled(self, values: np.ndarray) -> np.ndarray:
-        return np.log1p(np.maximum(values, 0)) if self._log else values
-
-    def _value(self, scaled: np.ndarray) -> np.ndarray:
-        """Return the values at places on the axis."""
-        return np.expm1(scaled) if self._log else scaled
 
     def _near(self, x: float) -> Line | None:
         """Return the limit at a place, the side's own half first where two lie together."""
@@ -248,8 +198,8 @@ class Histogram(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         left, right = self._ends
         bottom = self.height() - _BOTTOM
-        self._draw_bars(painter, self._all, self._faint(90), bottom)
-        self._draw_bars(painter, self._failing, self._bad, bottom)
+        self._draw_bars(painter, self._bars.counts, self._faint(90), bottom)
+        self._draw_bars(painter, self._bars.failing, self._bad, bottom)
         painter.setPen(QPen(self._faint(_PALE), 1))
         painter.drawLine(QPointF(left, bottom), QPointF(right, bottom))
         font = painter.font()
@@ -257,7 +207,7 @@ class Histogram(QWidget):
         painter.setFont(font)
         painter.setPen(self._faint(165))
         row = QRectF(left, bottom + 1, right - left, _BOTTOM - 1)
-        low, high = self._told_ends
+        low, high = self._bars.ends
         painter.drawText(row, Qt.AlignmentFlag.AlignLeft, number(low))
         painter.drawText(row, Qt.AlignmentFlag.AlignRight, number(high))
         for line in self.lines:
@@ -269,10 +219,10 @@ class Histogram(QWidget):
     ) -> None:
         """Draw bars whose height is the root of the number, so that few cells are seen too."""
         # By their area, as bins of values in steps are not of one width on a logarithmic axis.
-        width = np.diff(self._ends_at)
-        most = np.sqrt(max(1e-12, (self._all / width).max(initial=0)))
+        width = np.diff(self._bars.shares)
+        most = np.sqrt(max(1e-12, (self._bars.counts / width).max(initial=0)))
         left, right = self._ends
-        at = left + (self._ends_at - self._low) / (self._high - self._low) * (right - left)
+        at = left + self._bars.shares * (right - left)
         for i in np.flatnonzero(counts):
             height = np.sqrt(counts[i] / width[i]) / most * (bottom - _TOP)
             height = max(1.0, float(height))
