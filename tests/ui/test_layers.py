@@ -61,6 +61,25 @@ def test_colouring_by_a_gene_goes_from_dark_to_bright(viewer, session, tissue, a
         session.color_by(Coloring("gene", "CD3"))
 
 
+def test_cells_keep_their_colours_from_afar(viewer, session, canvas):
+    """Also when each is smaller than a pixel and a half, as a million are in any window."""
+
+    def shares():
+        canvas(viewer).settle()
+        seen = viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
+        cells = np.ptp(seen, axis=2) > 60
+        return {tuple(pixel) for pixel in seen[cells] // 64}, cells.sum()
+
+    for key in ("celltype", "area"):
+        session.color_by(Coloring("obs", key))
+        viewer.scene.camera.zoom = 1.0
+        near, n_near = shares()
+        viewer.scene.camera.zoom = 0.1
+        far, n_far = shares()
+        assert n_far > n_near / 1000
+        assert len(far & near) > 1
+
+
 def test_the_thumbnail_follows_the_colours(viewer, session, tissue, qtbot):
     layer = layers_of(viewer).layer_of(tissue)
     before = layer.thumbnail.copy()

@@ -69,14 +69,17 @@ def _points_data(tissue: Tissue, placement: Placement, unit: str) -> tuple[Any, 
     if tissue.coloring is None:
         tissue.coloring = _first_coloring(tissue)
     shading = shade(tissue, tissue.coloring)
+    rgba = _of_points(shading, placement).rgba(
+        placement.of_points(tissue.selection), placement.of_points(tissue.hidden)
+    )
     attributes = {
         "name": tissue.name,
-        "face_color": _of_points(shading, placement).rgba(
-            placement.of_points(tissue.selection), placement.of_points(tissue.hidden)
-        ),
+        "face_color": rgba,
         "size": placement.diameter,
-        # A border would hide the cell's colour once cells are a few pixels wide.
+        # A border would hide the cell's colour once cells are a few pixels wide; but a point that
+        # would be smaller than the least size below is drawn as nothing but border.
         "border_width": 0,
+        "border_color": rgba,
         "antialiasing": 1,
         "canvas_size_limits": (1.5, 10_000),
         "units": unit,
@@ -295,15 +298,19 @@ def write_colors(
     Assigning ``face_color`` checks, compares and uploads the colours twice; filling the layer's
     own array and saying so once takes about half of that, and nothing of ours per point.
     """
-    colors = layer.face_color
-    if layer.face_color_mode == "direct" and colors.flags.writeable:
+    colors, border = layer.face_color, layer.border_color
+    modes = {layer.face_color_mode, layer.border_color_mode}
+    if modes == {"direct"} and colors.flags.writeable and border.flags.writeable:
         shading.rgba(selection, hidden, out=colors)
+        border[:] = colors
         if layer.face_color is colors and not layer.visible:
             return  # cells are drawn as outlines; napari uploads the colours when it shows points
         if layer.face_color is colors:
             layer.events.face_color()
             return
-    layer.face_color = shading.rgba(selection, hidden)
+    rgba = shading.rgba(selection, hidden)
+    layer.border_color = rgba
+    layer.face_color = rgba
 
 
 def _of_points(shading: Shading, placement: Placement) -> Shading:
