@@ -24,8 +24,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from embedding_hands import grid
 from napari_cellama import api
 from napari_cellama.recipe import Recipe
+from napari_cellama.ui import layouts
 from napari_cellama.ui.actions import ACTIONS
 from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.layers import show
@@ -50,9 +52,10 @@ RECIPE = Recipe(cell_type_key="celltype", n_clusters=2, n_neighbors=6)
 
 
 @pytest.fixture(autouse=True)
-def words(monkeypatch):
-    """Embed with a model that costs nothing."""
+def quick(monkeypatch):
+    """Embed with a model that costs nothing, and lay out on a grid."""
     monkeypatch.setattr(api, "NamedEncoder", WordEncoder)
+    monkeypatch.setattr(layouts, "laying_out_apart", grid)
 
 
 def controls(dock: QWidget) -> list[QWidget]:
