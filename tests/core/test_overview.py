@@ -85,7 +85,7 @@ def test_what_cannot_be_read_is_black_and_said():
     assert not overview.kept[edge:].any()
 
 
-def test_small_images_and_those_in_one_compressed_piece_are_left_as_they_are(tmp_path):
+def test_small_images_and_those_in_huge_pieces_are_left_as_they_are(tmp_path, monkeypatch):
     import tifffile
 
     from napari_cellama.io.images import open_images
@@ -96,5 +96,8 @@ def test_small_images_and_those_in_one_compressed_piece_are_left_as_they_are(tmp
     options = {"compression": "deflate"}
     tifffile.imwrite(tmp_path / "whole.tif", pixels, rowsperstrip=9000, **options)
     tifffile.imwrite(tmp_path / "strips.tif", pixels, rowsperstrip=3, **options)
-    assert not needs_overview(open_images(tmp_path / "whole.tif")[0])
-    assert needs_overview(open_images(tmp_path / "strips.tif")[0])
+    (strips,) = open_images(tmp_path / "strips.tif")
+    assert needs_overview(open_images(tmp_path / "whole.tif")[0])  # its one piece is unpacked once
+    assert needs_overview(strips)
+    monkeypatch.setattr(module, "_LARGEST_CHUNK", 3 * 9000 - 1)
+    assert not needs_overview(strips)

@@ -80,7 +80,7 @@ def test_limits_are_typed_and_given_up(qtbot, opened):
         qtbot.keyClicks(line, text)
         qtbot.keyClick(line, Qt.Key.Key_Return)
     assert legend(session, layer).limits == (30, 50.5)
-    assert dock.legend.low.text() == "30"
+    assert (dock.legend.low.text(), dock.legend.high.text()) == ("30.0", "50.5")
     dock.scale.low.selectAll()
     qtbot.keyClick(dock.scale.low, Qt.Key.Key_Delete)
     qtbot.keyClick(dock.scale.low, Qt.Key.Key_Return)
