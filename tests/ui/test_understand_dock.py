@@ -17,6 +17,7 @@ from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.layers import show
 from napari_cellama.ui.panel import main_window
 from napari_cellama.ui.tissue import Tissue
+from napari_cellama.ui.widgets.cell_text import about
 from napari_cellama.ui.widgets.rows import REMARK_ROLE
 from napari_cellama.ui.widgets.understand import UnderstandDock
 from small_sections import WordEncoder
@@ -93,6 +94,18 @@ def test_a_click_takes_the_cells_sentence_apart(ready, viewer, session, canvas, 
         assert float(values[gene]) == row[tissue.snapshot.var_names.get_loc(gene)]
     in_order = [float(text) for text in re.findall("<small>(.*?)</small>", ready.sentence.text())]
     assert in_order == sorted(row[row > 0], reverse=True)
+
+
+def test_a_cell_without_a_type_is_named_without_one(dock, viewer, session, make_adata, qtbot):
+    adata = make_adata()
+    adata.obs.loc["cell12", "celltype"] = np.nan
+    show(viewer, Tissue.from_adata(adata, "untyped"))
+    run(session)
+    session.show_clusters("celltype")
+    session.pick_cell(12)
+    qtbot.waitUntil(lambda: answered(dock) == 12, timeout=20_000)
+    assert dock.title.text() == "cell12"
+    assert about(session.active, 12) == "cell12"
 
 
 def test_a_part_is_said_to_move_what_leaving_it_out_moves(ready, viewer, session, canvas, qtbot):

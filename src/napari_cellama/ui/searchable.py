@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.search import Found, Place, best_places
@@ -216,7 +217,10 @@ def name_of(snapshot: AnnData, space: SearchSpace, place: Place) -> str:
     around = snapshot.obs.iloc[space.graph.indices[start:end]]
     section = guess_library_key(snapshot.obs, snapshot.uns)
     types = guess_cell_type_key(snapshot.obs, snapshot.uns)
-    parts = [] if section is None else [str(snapshot.obs[section].iloc[place.cell])]
-    if types is not None:
-        parts.append(", ".join(map(str, around[types].value_counts().index[:2])))
-    return " · ".join(parts) or f"cell {place.cell:,}"
+    named = None if section is None else snapshot.obs[section].iloc[place.cell]
+    parts = [] if pd.isna(named) else [str(named)]
+    if types is not None:  # of which those around may have none
+        # A categorical column counts the types that are elsewhere, too: at zero.
+        counts = around[types].value_counts()
+        parts.append(", ".join(map(str, counts.index[counts > 0][:2])))
+    return " · ".join(filter(None, parts)) or f"cell {place.cell:,}"

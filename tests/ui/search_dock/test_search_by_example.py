@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse as sp
 from qtpy.QtCore import Qt
 
 from napari_cellama import api
+from napari_cellama.core.search import Place
 from napari_cellama.recipe import Recipe
 from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.layers import show
 from napari_cellama.ui.painting import paint
+from napari_cellama.ui.searchable import name_of
 from napari_cellama.ui.tissue import Coloring, Tissue
 from napari_cellama.ui.widgets.search import SearchDock
 from search_hands import click, done, is_type, type_query
@@ -168,3 +174,14 @@ def test_words_are_looked_for_in_the_active_tissue_only(three, session, qtbot):
     done(qtbot, session)
     assert session.active.coloring == Coloring("score", "B cell")
     assert liver.coloring == before
+
+
+def test_a_place_is_named_by_what_is_there(make_adata):
+    adata = make_adata(40, sections=2)
+    adata.obs["celltype"] = pd.Categorical(["T cell"] * 20 + [None] * 20, ["T cell", "B cell"])
+    adata.obs.loc["cell5", "sample"] = np.nan
+    near = sp.block_diag([np.ones((20, 20)), np.ones((20, 20))], format="csr")
+    space = SimpleNamespace(graph=near)
+    named = [name_of(adata, space, Place(cell, 1.0)) for cell in (5, 3, 30)]
+    # Neither types that are elsewhere nor what a cell lacks.
+    assert named == ["T cell", "section 0 · T cell", "section 1"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from napari_cellama.core.qc_thresholds import BY_NAME, reasons
 from napari_cellama.ui import format as fmt
@@ -19,6 +20,13 @@ def about(tissue: Tissue, cell: int, n_metrics: int = 7) -> str:
     """Say of a cell its name, type and cluster, what is wrong with it, and its metrics."""
     lines = [_who(tissue, cell), verdict(tissue, cell), *metrics(tissue, cell)[:n_metrics]]
     return "\n".join(line for line in lines if line)
+
+
+def kind_of(tissue: Tissue, cell: int) -> str:
+    """Return a cell's type; "" where it has none."""
+    key = tissue.type_key
+    kind = None if key is None else tissue.snapshot.obs[key].iloc[cell]
+    return "" if pd.isna(kind) else str(kind)
 
 
 def verdict(tissue: Tissue, cell: int) -> str:
@@ -45,11 +53,9 @@ def metrics(tissue: Tissue, cell: int) -> list[str]:
 
 
 def _who(tissue: Tissue, cell: int) -> str:
-    obs = tissue.snapshot.obs
-    key = tissue.type_key
     labels = None if tissue.clusters is None else tissue.label_set(tissue.clusters)
     code = -1 if labels is None else labels.codes[cell]
     cluster = labels.names[code] if code >= 0 else ""
-    kind = "" if key is None else str(obs[key].iloc[cell])
+    kind = kind_of(tissue, cell)
     name = fmt.elided(str(tissue.snapshot.obs_names[cell]), 30)
     return fmt.joined(*dict.fromkeys([name, kind, cluster]))

@@ -181,7 +181,8 @@ class ClustersFoot(QWidget):
         tissue, labels = self._session.active, self._session.clusters
         n_selected = 0 if tissue is None else tissue.n_selected
         n_hidden = 0 if tissue is None else int(np.count_nonzero(tissue.hidden))
-        counted = _counted(0 if tissue is None else tissue.n_obs, n_selected)
+        unseen = int(np.count_nonzero(tissue.selection & tissue.hidden)) if n_hidden else 0
+        counted = _counted(0 if tissue is None else tissue.n_obs, n_selected, unseen)
         self.count.setText(fmt.joined(counted, f"{n_hidden:,} hidden" if n_hidden else ""))
         self.hidden_button.setVisible(n_hidden > 0)
         self.clear_button.setVisible(n_selected > 0)
@@ -232,9 +233,11 @@ class RecoveryOffer(QWidget):
         self.setVisible(bool(offer))
 
 
-def _counted(n_cells: int, n_selected: int) -> str:
+def _counted(n_cells: int, n_selected: int, n_unseen: int) -> str:
     if not n_cells:
         return ""
     if not n_selected:
         return f"{fmt.count(n_cells, 'cell')}, none selected"
-    return f"{n_selected:,} of {fmt.count(n_cells, 'cell')} selected"
+    # A row takes a cluster's hidden cells along, which no outline on the tissue takes away.
+    unseen = f" ({n_unseen:,} of them hidden)" if n_unseen else ""
+    return f"{n_selected:,} of {fmt.count(n_cells, 'cell')} selected{unseen}"

@@ -88,6 +88,7 @@ class ClustersDock(QWidget):
         self._layers = layers_of(napari_viewer)
         self.foot = ClustersFoot(session, self.table, self.enrichment, self._layers, self)
         self._offered: tuple | None = None
+        self._refused = ""
         self._lay_out()
         follow_help_key(self)
         follow_theme(self, napari_viewer)
@@ -196,8 +197,11 @@ class ClustersDock(QWidget):
             act()
         except UserError as error:
             self._say_error(str(error))
+        else:
+            self.foot.message.clear_error(self._refused)
 
     def _say_error(self, sentence: str) -> None:
+        self._refused = sentence
         self.foot.message.add("error", sentence)
 
     # ---- what the session says

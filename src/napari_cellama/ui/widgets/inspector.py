@@ -25,6 +25,7 @@ from napari_cellama.ui import format as fmt
 from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.explaining import Answer, Explainer
 from napari_cellama.ui.view import fly_to
+from napari_cellama.ui.widgets.cell_text import kind_of
 from napari_cellama.ui.widgets.inquiry import Inquiry
 from napari_cellama.ui.widgets.legend import number
 from napari_cellama.ui.widgets.lines import NO_TISSUE
@@ -221,15 +222,13 @@ class SentenceInspector(QWidget):
         A number alone would not say what it is of.
         """
         tissue = self._session.active
-        obs, labels = tissue.snapshot.obs, self._session.clusters
-        key = tissue.type_key
+        labels = self._session.clusters
         code = -1 if labels is None else labels.codes[cell]
         cluster = labels.names[code] if code >= 0 else ""
         cluster = f"{labels.key} {cluster}" if _is_number(cluster) else cluster
-        name = str(obs.index[cell])
+        name = str(tissue.snapshot.obs_names[cell])
         name = f"cell {name}" if _is_number(name) else name
-        kind = "" if key is None else str(obs[key].iloc[cell])
-        return fmt.joined(*dict.fromkeys([name, kind, cluster]))
+        return fmt.joined(*dict.fromkeys([name, kind_of(tissue, cell), cluster]))
 
 
 def _is_number(name: str) -> bool:

@@ -193,6 +193,14 @@ class MessageLine(QFrame):
         self._level = ""
         self.hide()
 
+    def clear_error(self, sentence: str) -> None:
+        """Put away an error, if it is the one shown, that is put right; remarks stay."""
+        if self._level == "error" and self.sentence.text() == sentence:
+            warnings = list(self._warnings)
+            self.clear()
+            for warning in warnings:
+                self.add("warning", warning)
+
     def add(self, level: str, sentence: str, details: str = "") -> None:
         """Show a message; warnings are collected, and none hides an error."""
         if level == "warning":
