@@ -235,6 +235,25 @@ def test_a_selection_alone_is_not_missed_after_closing(kept):
     assert listed() == []
 
 
+def test_closing_at_once_loses_nothing_and_the_next_window_is_offered_it(
+    tissue, make_adata, open_viewer
+):
+    _, session = open_viewer(tissue)
+    session.show_clusters("celltype")
+    session.editing.rename(0, "seen to")
+    assert list(files.folder().glob("*.npz")) == [], "the pause is not over"
+    session.close()
+    session.close()  # as napari does where a window goes with its program
+    _, again = open_viewer(Tissue.from_adata(make_adata(), "section"))
+    assert "was not saved. Restore it?" in again.recovery.offer
+    again.recovery.restore()
+    assert again.clusters.names[0] == "seen to"
+    assert again.recovery.offer == ""
+    again.undo()
+    again.close()
+    assert list(files.folder().glob("*.npz")) == []
+
+
 def test_the_work_of_a_living_program_is_not_offered(kept, make_adata, open_viewer):
     session, listed = kept
     session.editing.rename(0, "a")

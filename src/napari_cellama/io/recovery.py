@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 import uuid
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -231,6 +233,15 @@ def left_behind(key: str) -> list[Path]:
     """Return the work on the data of that key by processes that are gone, the newest first."""
     found = [path for path in folder().glob(f"{key}-*-*.npz") if not _is_alive(path)]
     return sorted(found, key=_changed_at, reverse=True)
+
+
+def leave_behind(path: Path) -> None:
+    """Let go of this process's work, if there is any, as if the process were gone."""
+    key, process, _ = path.stem.rsplit("-", 2)
+    left = path.with_name(f"{key}-{process}-closed{time.time_ns()}{path.suffix}")
+    for old, new in ((measured_path(path), measured_path(left)), (path, left)):
+        with suppress(OSError):
+            old.rename(new)
 
 
 def written_at(path: Path) -> datetime:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -57,13 +57,21 @@ class Recovery:
         session.quality_changed.connect(self._on_measured)
 
     def close(self) -> None:
-        """Stop watching, as the window closes; a selection alone would not be missed."""
+        """Write what is not written yet, as the window closes; a selection would not be missed.
+
+        It is offered to the next window on the tissue, of this process or another.
+        """
         with suppress(RuntimeError):  # at the program's end Qt may be gone already
             self._timer.stop()
+        for tissue in self._session.tissues:
+            if tissue.id in self._changed and not tissue.saved:
+                self._submit(tissue)
+        self._changed.clear()
         self._writer.shutdown()  # what was begun is written to its end
         for tissue in self._session.tissues:
-            if tissue.saved and (key := self._keys.get(tissue.id)):
-                files.remove_work(files.own_path(key))
+            if key := self._keys.get(tissue.id):
+                give_up = files.remove_work if tissue.saved else files.leave_behind
+                give_up(files.own_path(key))
 
     # ---- offering
 
@@ -152,6 +160,23 @@ class Recovery:
 
     def _write(self, tissue: Tissue, and_remove: Path | None = None) -> None:
         """Write a tissue's work in a job, and then remove what it replaces."""
+        measured = tissue.quality
+        written = self._submit(tissue, and_remove)
+
+        def events(token: CancelToken) -> Iterator[Any]:
+            written.result()
+            return iter(())
+
+        def on_event(job: Job, event: Any) -> None:
+            if isinstance(event, Failed):
+                self._session.message.emit("warning", event.sentence, event.details)
+            elif isinstance(event, Ended):
+                self._measured[tissue.id] = measured
+
+        self._session.jobs.start(f"recovery {tissue.id}", "Keeping your work", events, on_event)
+
+    def _submit(self, tissue: Tissue, and_remove: Path | None = None) -> Future[None]:
+        """Have a tissue's work, as it is now, written by the writer."""
         path = files.own_path(self._keys[tissue.id])
         labels = {key: one for key, one in tissue.labels.items() if one.edited}
         masks = tissue.selection, tissue.hidden
@@ -173,19 +198,7 @@ class Recovery:
             if and_remove is not None and and_remove != path:
                 files.remove_work(and_remove)
 
-        written = self._writer.submit(write)
-
-        def events(token: CancelToken) -> Iterator[Any]:
-            written.result()
-            return iter(())
-
-        def on_event(job: Job, event: Any) -> None:
-            if isinstance(event, Failed):
-                self._session.message.emit("warning", event.sentence, event.details)
-            elif isinstance(event, Ended):
-                self._measured[tissue.id] = measured
-
-        self._session.jobs.start(f"recovery {tissue.id}", "Keeping your work", events, on_event)
+        return self._writer.submit(write)
 
     def _on_saved(self, tissue: Tissue) -> None:
         """Forget what is in a file of the user's now."""
