@@ -19,8 +19,10 @@ from napari_cellama.core.boundaries import Boundaries
 from napari_cellama.io.boundaries import boundaries_of
 from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.contributions import get_reader
+from napari_cellama.ui.launch import open_docks
 from napari_cellama.ui.layers import show
 from napari_cellama.ui.outlines import color_tables, placed
+from napari_cellama.ui.panel import main_window
 from napari_cellama.ui.placement import place
 from napari_cellama.ui.tissue import Coloring, Tissue
 from napari_cellama.ui.widgets.clusters import ClustersDock
@@ -322,3 +324,30 @@ def test_dots_that_come_back_have_the_colours_of_now(viewer, outlined, canvas, q
         row, column = hand.pixel_of(points, cell)
         shown = picture[int(row), int(column), :3].astype(int)
         np.testing.assert_allclose(shown, 255 * rgba[cell, :3] * rgba[cell, 3], atol=4)
+
+
+def test_the_tissue_keeps_its_share_beside_outlines_and_what_was_open_before(
+    viewer, make_adata, qtbot
+):
+    viewer.window.resize(1280, 800)
+    levels = [np.zeros((32_768 >> k,) * 2, np.uint16) for k in range(3)]
+    viewer.add_image(levels, multiscale=True, contrast_limits=(0, 60_000), units=("um", "um"))
+    canvas, window = viewer.window._qt_viewer.canvas.native, main_window(viewer)
+    # napari has worked out by now how wide the longest name of a level is.
+    qtbot.waitUntil(lambda: canvas.width() < 1280 - 340)
+    tissue, session = (
+        Tissue.from_adata(with_outlines(make_adata(36)), "section"),
+        session_of(viewer),
+    )
+    show(viewer, tissue)
+    open_docks(viewer)
+    qtbot.waitUntil(lambda: tissue.boundaries is not None)
+    session.draw_as("filled")
+    outlines = layers_of(viewer).outlines
+    qtbot.waitUntil(lambda: outlines.is_visible(tissue))
+    drawn, points = outlines.layer_of(tissue), layers_of(viewer).layer_of(tissue)
+    for selected in ({viewer.layers[0]}, {drawn}, {points}, {drawn, viewer.layers[0]}, {points}):
+        viewer.layers.selection = selected
+        qtbot.wait(60)
+        assert window.width() == 1280
+        assert canvas.width() >= 0.46 * 1280, selected

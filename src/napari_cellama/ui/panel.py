@@ -27,14 +27,17 @@ _WIDE = 1500
 #: After what pauses the map's height is looked at, how often at most, and in how many looks it
 #: has to be as it was asked for.
 _SETTLED_MS, _LOOKS, _KEPT = 100, 40, 4
+#: When Qt has worked out what changed controls need.
+_LAID_OUT_MS = 20
 #: How high a row of the list of layers is before there is one.
 _ROW = 34
 _LEAST_DOCK = 50
 _PACKAGE = "napari_cellama."
 #: What a dock on the left needs above and below its square canvas.
 _FRAME = 50
-#: How many letters of its entries a choice in napari's controls has room for at the least.
-_CHOICE_LETTERS = 9
+#: How many letters of its entries a choice in napari's controls has room for at the least, and
+#: what its frame and arrow take.
+_CHOICE_LETTERS, _CHOICE_FRAME = 9, 40
 
 
 def main_window(viewer: Viewer) -> QMainWindow | None:
@@ -85,10 +88,15 @@ class PanelKeeper(QObject):
         self._squaring = QTimer(self, interval=_SETTLED_MS)
         self._squaring.timeout.connect(self._square)
         self._looks = self._looks_kept = 0
+        self._is_slack = False
+        self._narrowing = QTimer(self, singleShot=True, interval=_LAID_OUT_MS)
+        self._narrowing.timeout.connect(self._narrow)
         window.installEventFilter(self)
         QApplication.instance().focusChanged.connect(self._show_focus)
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
             event.connect(self._spare, position="last")
+        # napari makes new controls for several layers, each time that they are selected.
+        viewer.layers.selection.events.changed.connect(self._spare, position="last")
         self._spare()
 
     def _show_focus(self, before: QWidget | None, now: QWidget | None) -> None:
@@ -101,8 +109,19 @@ class PanelKeeper(QObject):
         """Keep napari's own docks from taking the room of the tissue and of the map."""
         viewer = self._viewer()
         if viewer is not None:
-            keep_narrow(self._window)
+            self._is_slack |= keep_narrow(self._window)
+            self._narrowing.start()
             keep_low(self._window, len(viewer.layers))
+
+    def _narrow(self) -> None:
+        """Give back what a choice took before it was narrowed: Qt leaves a column as wide."""
+        docks = _napari_docks(self._window, "layer controls")
+        for dock in docks:
+            # Qt keeps what the dock needed before, until it is told of another width.
+            dock.setMinimumWidth(dock.widget().minimumSizeHint().width())
+        if self._is_slack:
+            self._window.resizeDocks(docks, [1] * len(docks), Qt.Orientation.Horizontal)
+        self._is_slack = False
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Notice a new dock; it is not complete yet, so look at it in the next turn."""
@@ -190,13 +209,32 @@ def put_left(window: QMainWindow, dock: QDockWidget) -> None:
         window.resizeDocks([dock], [width], Qt.Orientation.Horizontal)
 
 
-def keep_narrow(window: QMainWindow) -> None:
-    """Let no choice in napari's layer controls, as of a pyramid's levels, widen their column."""
+def keep_narrow(window: QMainWindow) -> bool:
+    """Let no choice in napari's layer controls, as of a pyramid's levels, widen their column.
+
+    Returns
+    -------
+    bool
+        Whether one was made narrower in a column that was as narrow as it could be. One that is
+        wider than that was made so by the user.
+    """
     short = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+    is_slack = False
     for dock in _napari_docks(window, "layer controls"):
-        for choice in dock.findChildren(QComboBox):
+        choices = [c for c in dock.findChildren(QComboBox) if c.sizeAdjustPolicy() != short]
+        is_slack |= bool(choices) and _is_tight(dock)
+        for choice in choices:
             choice.setSizeAdjustPolicy(short)
             choice.setMinimumContentsLength(_CHOICE_LETTERS)
+            # Qt keeps the least width that it worked out for the longest entry before, if it has.
+            letters = _CHOICE_LETTERS * choice.fontMetrics().averageCharWidth()
+            choice.setMinimumWidth(letters + _CHOICE_FRAME)
+    return is_slack
+
+
+def _is_tight(dock: QDockWidget) -> bool:
+    """Whether a dock is as narrow as it can be."""
+    return dock.width() <= (dock.minimumWidth() or dock.minimumSizeHint().width())
 
 
 def keep_low(window: QMainWindow, n_layers: int) -> None:
