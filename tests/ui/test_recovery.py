@@ -235,15 +235,18 @@ def test_a_selection_alone_is_not_missed_after_closing(kept):
     assert listed() == []
 
 
+@pytest.mark.parametrize("layers_go_first", [False, True])
 def test_closing_at_once_loses_nothing_and_the_next_window_is_offered_it(
-    tissue, make_adata, open_viewer
+    tissue, make_adata, open_viewer, layers_go_first
 ):
-    _, session = open_viewer(tissue)
+    viewer, session = open_viewer(tissue)
     session.show_clusters("celltype")
     session.editing.rename(0, "seen to")
     assert list(files.folder().glob("*.npz")) == [], "the pause is not over"
+    if layers_go_first:  # as napari has it
+        viewer.layers.clear()
     session.close()
-    session.close()  # as napari does where a window goes with its program
+    session.close()  # a window may go, and then its viewer
     _, again = open_viewer(Tissue.from_adata(make_adata(), "section"))
     assert "was not saved. Restore it?" in again.recovery.offer
     again.recovery.restore()

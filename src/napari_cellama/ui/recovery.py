@@ -64,14 +64,18 @@ class Recovery:
         with suppress(RuntimeError):  # at the program's end Qt may be gone already
             self._timer.stop()
         for tissue in self._session.tissues:
-            if tissue.id in self._changed and not tissue.saved:
-                self._submit(tissue)
-        self._changed.clear()
+            self.let_go(tissue)
         self._writer.shutdown()  # what was begun is written to its end
-        for tissue in self._session.tissues:
-            if key := self._keys.get(tissue.id):
-                give_up = files.remove_work if tissue.saved else files.leave_behind
-                give_up(files.own_path(key))
+
+    def let_go(self, tissue: Tissue) -> None:
+        """Write what is not written yet of a tissue that is closed; napari closes them first."""
+        if tissue.id not in self._keys:
+            return
+        if tissue.id in self._changed and not tissue.saved:
+            self._submit(tissue)
+        self._changed.discard(tissue.id)
+        give_up = files.remove_work if tissue.saved else files.leave_behind
+        self._writer.submit(give_up, files.own_path(self._keys.pop(tissue.id)))
 
     # ---- offering
 

@@ -109,6 +109,8 @@ class Session(Viewing):
 
     def remove_tissue(self, tissue: Tissue) -> None:
         """Let go of a tissue whose layer was removed; a run on it is cancelled."""
+        if self.recovery is not None:
+            self.recovery.let_go(tissue)
         self.tissues.remove(tissue)
         if self.active is tissue:
             self.jobs.cancel("run")
