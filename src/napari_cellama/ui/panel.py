@@ -27,6 +27,8 @@ _WIDE = 1500
 #: After what pauses the map's height is looked at, how often at most, and in how many looks it
 #: has to be as it was asked for.
 _SETTLED_MS, _LOOKS, _KEPT = 100, 40, 4
+#: How wide the controls are at the least, so that no choice of a colormap is cut.
+_CONTROLS = 297
 #: When Qt has worked out what changed controls need.
 _LAID_OUT_MS = 20
 #: How high a row of the list of layers is before there is one.
@@ -118,7 +120,7 @@ class PanelKeeper(QObject):
         docks = _napari_docks(self._window, "layer controls")
         for dock in docks:
             # Qt keeps what the dock needed before, until it is told of another width.
-            dock.setMinimumWidth(dock.widget().minimumSizeHint().width())
+            dock.setMinimumWidth(max(_CONTROLS, dock.widget().minimumSizeHint().width()))
         if self._is_slack:
             self._window.resizeDocks(docks, [1] * len(docks), Qt.Orientation.Horizontal)
         self._is_slack = False
