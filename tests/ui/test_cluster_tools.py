@@ -393,7 +393,7 @@ def test_label_sets_are_duplicated_renamed_compared_and_deleted(
 def test_two_windows_of_one_process_keep_to_themselves(make_napari_viewer, qtbot, adata):
     windows = []
     for name in ("one", "other"):
-        viewer = make_napari_viewer(show=True)
+        viewer = make_napari_viewer(show=name == "one")
         show(viewer, Tissue.from_adata(adata.copy(), name))
         session, dock = session_of(viewer), ClustersDock(viewer)
         viewer.window.add_dock_widget(dock, name="Clusters", area="right")

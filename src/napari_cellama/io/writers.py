@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _MAPPINGS = ("obsm", "varm", "obsp", "varp", "layers", "uns")
 #: How often a folder is deleted until it is gone, and the seconds in between.
-_REMOVALS, _BETWEEN_REMOVALS = 20, 0.1
+_REMOVALS, _BETWEEN_REMOVALS = 100, 0.1
 
 
 def write(adata: AnnData, path: str | Path, overwrite: bool = False) -> Path:
@@ -317,8 +317,10 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     # zarr writes chunks in threads of its own: after one has failed, others can still add files.
+    looked_gone = 0
     for _ in range(_REMOVALS):
         shutil.rmtree(path, ignore_errors=True)
-        if not path.exists():
+        looked_gone = 0 if path.exists() else looked_gone + 1
+        if looked_gone == 2:
             return
         time.sleep(_BETWEEN_REMOVALS)
