@@ -354,3 +354,32 @@ def test_a_measurement_alone_is_kept_until_it_is_saved(kept, tmp_path):
     assert files.read_measured(beside, names) is None
     session.save(tmp_path / "saved.h5ad")
     wait_for(lambda: listed() == [] and not beside.exists())
+
+
+_ENDING = """
+import sys
+from napari.components import ViewerModel
+from qtpy.QtWidgets import QApplication
+
+app = QApplication([])
+from napari_cellama.ui.attach import session_of
+from napari_cellama.ui.contributions import open_tissue
+from napari_cellama.ui.layers import show
+
+viewer = ViewerModel()
+session = session_of(viewer)
+show(viewer, open_tissue(sys.argv[1]))
+while not session.active.has_matrix:
+    app.processEvents()
+session.show_clusters("celltype")
+session.editing.rename(0, "seen to")
+"""
+
+
+def test_a_program_that_ends_keeps_the_work_and_says_nothing(adata, tmp_path):
+    adata.write_h5ad(tmp_path / "section.h5ad")
+    command = [sys.executable, "-c", _ENDING, str(tmp_path / "section.h5ad")]
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "Traceback" not in ended.stderr
+    assert len(list(files.folder().glob("*.npz"))) == 1

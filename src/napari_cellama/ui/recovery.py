@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ class Recovery:
             self._submit(tissue)
         self._changed.discard(tissue.id)
         give_up = files.remove_work if tissue.saved else files.leave_behind
-        self._writer.submit(give_up, files.own_path(self._keys.pop(tissue.id)))
+        self._in_order(partial(give_up, files.own_path(self._keys.pop(tissue.id))))
 
     # ---- offering
 
@@ -202,11 +203,22 @@ class Recovery:
             if and_remove is not None and and_remove != path:
                 files.remove_work(and_remove)
 
-        return self._writer.submit(write)
+        return self._in_order(write)
 
     def _on_saved(self, tissue: Tissue) -> None:
         """Forget what is in a file of the user's now."""
         self._changed.discard(tissue.id)
         self._measured[tissue.id] = tissue.quality
         if key := self._keys.get(tissue.id):
-            self._writer.submit(files.remove_work, files.own_path(key))
+            self._in_order(partial(files.remove_work, files.own_path(key)))
+
+    def _in_order(self, act: Callable[[], None]) -> Future[None]:
+        """Have the writer do something, or do it here at the program's end, when it has stopped."""
+        with suppress(RuntimeError):
+            return self._writer.submit(act)
+        done: Future[None] = Future()
+        try:
+            done.set_result(act())
+        except OSError as error:
+            done.set_exception(error)
+        return done
