@@ -34,3 +34,19 @@ def embedding_cache(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("embeddings") / "cache"
     monkeypatch.setenv("NAPARI_CELLAMA_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def children(monkeypatch):
+    """Return the processes that maps are made in, as they are started."""
+    from napari_cellama.core import umap_process
+
+    started = []
+
+    class Child(umap_process._Child):
+        def __init__(self, order):
+            super().__init__(order)
+            started.append(self.process)
+
+    monkeypatch.setattr(umap_process, "_Child", Child)
+    return started

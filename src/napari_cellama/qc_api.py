@@ -99,8 +99,7 @@ def say_lacking(limits: Thresholds, result: QCResult, on_event: Callable[[Notice
     usual = Thresholds().limits
     given = Thresholds(limits=tuple(limit for limit in limits.limits if limit not in usual))
     if lacking := given.lacking(result.table):
-        names = ", ".join(name[0].lower() + name[1:] for name in lacking)
-        on_event(Notice(f"These data have no {names}, so those limits are not used."))
+        on_event(Notice(f"These data have no {lacking}, so those limits are not used."))
 
 
 def check_report(path: str | Path) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from core_tissues import finished
 
-from napari_cellama.core import umap_process
 from napari_cellama.core.events import CancelToken
 from napari_cellama.core.umap import laying_out
 from napari_cellama.core.umap_process import laying_out_apart
@@ -19,20 +18,6 @@ from napari_cellama.errors import Cancelled, UserError
 
 #: Starting the process takes seconds on a busy machine.
 PATIENCE_S = 120
-
-
-@pytest.fixture
-def children(monkeypatch):
-    """Return the processes that were started."""
-    started = []
-
-    class Child(umap_process._Child):
-        def __init__(self, order):
-            super().__init__(order)
-            started.append(self.process)
-
-    monkeypatch.setattr(umap_process, "_Child", Child)
-    return started
 
 
 @pytest.fixture

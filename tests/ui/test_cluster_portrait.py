@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from qtpy.QtCore import QEvent, QPoint, Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
+from dock_hands import delete
 from napari_cellama import api
 from napari_cellama.core import understand
 from napari_cellama.core.events import CancelToken
@@ -342,9 +343,7 @@ def test_a_closed_dock_is_gone(viewer, session, qtbot, is_gone):
     session.show_clusters("celltype")
     pick(qtbot, dock.cluster, session, 0)
     reference = weakref.ref(dock.cluster)
-    viewer.window.remove_dock_widget(dock)
-    dock.deleteLater()
-    QApplication.sendPostedEvents(dock, QEvent.Type.DeferredDelete.value)
+    delete(viewer, dock)
     del dock
     assert is_gone(reference)
     viewer.theme = "light"

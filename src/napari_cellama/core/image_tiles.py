@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -11,13 +10,15 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from napari_cellama.core.events import CancelToken
-from napari_cellama.core.threads import n_threads
+from napari_cellama.core.threads import in_turn, n_threads
 
 if TYPE_CHECKING:
     from napari_cellama.core.section_image import SectionImage
 
 #: Pixels along a tile's side.
 TILE = 1024
+#: Tiles that are measured at a time, at most: each takes memory.
+_THREADS = 4
 #: The window's half-width in pixels once fine images have been reduced: enough to see a nucleus.
 _FINE = 6
 #: Of a nucleus' stain in red, green and blue, as optical density (Ruifrok and Johnston 2001).
@@ -154,28 +155,9 @@ def measure(
         cells = order[bounds[number] : bounds[number + 1]]
         _measure_tile(reading, tiles[number], side, places[cells], cells, found)
 
-    for done in _in_order(work, len(tiles)):
+    for done, _ in enumerate(in_turn(work, range(len(tiles)), min(_THREADS, n_threads())), 1):
         cancel.check()
         yield done, len(tiles), found
-
-
-def _in_order(work, number: int) -> Iterator[int]:
-    """Do numbered pieces of work on a few threads, never far ahead; yield how many are done."""
-    threads = min(4, n_threads())
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: list[Future] = []
-        try:
-            for piece in range(number):
-                waiting.append(pool.submit(work, piece))
-                if len(waiting) > threads:
-                    waiting.pop(0).result()
-                    yield piece + 1 - len(waiting)
-            while waiting:
-                waiting.pop(0).result()
-                yield number - len(waiting)
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def _measure_tile(

@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 from napari_cellama.core.consensus import order_by_size
 from napari_cellama.core.context import averaged, shared_directions
 from napari_cellama.core.events import CancelToken
-from napari_cellama.core.graph import row_normalized
+from napari_cellama.core.graph import graph_of_neighbors, row_normalized
 from napari_cellama.core.threads import chunked
 
 #: How many cells in alike surroundings a cell is compared with; directions that are looked at.
@@ -225,7 +225,5 @@ def _nearest(
 
 def _graph(nearest: np.ndarray) -> sp.csr_matrix:
     """Return the row-normalised graph of cells and those nearest to them."""
-    n, count = nearest.shape
-    cells = np.repeat(np.arange(n), count)
-    graph = sp.csr_matrix((np.ones(n * count, np.float32), (cells, nearest.ravel())), (n, n))
+    graph, _ = graph_of_neighbors(nearest, np.zeros(nearest.shape, np.float32))
     return row_normalized(graph)

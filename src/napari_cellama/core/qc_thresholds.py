@@ -225,10 +225,11 @@ class Thresholds(BaseModel):
         """Return the thresholds as indented JSON text."""
         return self.model_dump_json(indent=2)
 
-    def lacking(self, table: pd.DataFrame) -> list[str]:
-        """Return, as users read them, the metrics that have limits but are not in a table."""
+    def lacking(self, table: pd.DataFrame) -> str:
+        """Name, within a sentence, the metrics that have limits but are not in a table."""
         given = [limit.metric for limit in self.limits if limit.bounds != (None, None)]
-        return [BY_NAME[name].label for name in given if name not in table]
+        labels = [BY_NAME[name].label for name in given if name not in table]
+        return ", ".join(label[0].lower() + label[1:] for label in labels)
 
     @classmethod
     def from_json(cls, text: str, name: str = "The thresholds") -> Thresholds:

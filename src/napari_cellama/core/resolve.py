@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from napari_cellama.core.matrix import expression
+from napari_cellama.core.slots import stored_recipe
 from napari_cellama.core.tissue import obs_feature, positions
 from napari_cellama.errors import UserError, need_anndata, unknown_name
 from napari_cellama.recipe import AUTO, Recipe
@@ -112,7 +113,7 @@ def guess_cell_type_key(obs: pd.DataFrame, uns: Mapping[str, Any] | None = None)
     That is the one that the last run in ``uns`` took, else one of a familiar name, else the
     likeliest.
     """
-    if (key := _of_last_run(uns)) in obs:
+    if (key := _of_last_run(uns or {})) in obs:
         return key
     names = [name for name in map(str, obs.columns) if name in obs]
     # Counting values takes time on long columns: only those that are in question are counted.
@@ -137,15 +138,13 @@ def cell_type_columns(obs: pd.DataFrame) -> list[str]:
     return [name for name in names if _holds_types(obs[name])]
 
 
-def _of_last_run(uns: Mapping[str, Any] | None) -> str | None:
+def _of_last_run(uns: Mapping[str, Any]) -> str | None:
     """Return the cell-type column that the last run stored in ``uns`` took, if there is one."""
-    record = (uns or {}).get("cellama")
-    runs = record.get("runs", {}) if isinstance(record, Mapping) else {}
-    run = runs.get(record.get("last_run")) if runs else None
     try:
-        return None if run is None else Recipe.from_json(str(run["recipe"])).cell_type_key
-    except UserError:  # of another version, whose run can still be looked at
+        recipe = stored_recipe(uns)
+    except UserError:
         return None
+    return None if recipe is None else recipe.cell_type_key
 
 
 def _holds_types(column: pd.Series) -> bool:

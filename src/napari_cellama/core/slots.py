@@ -196,10 +196,17 @@ def recipe_of(result: NicheResult) -> Recipe:
     return Recipe(key_added=result.key) if text is None else Recipe.from_json(text)
 
 
-def stored_recipe(adata: AnnData) -> Recipe | None:
-    """Return the recipe of the last run that was saved with the data, if there was one."""
-    record = adata.uns.get(UNS, {})
-    run = record.get("runs", {}).get(record.get("last_run"))
+def stored_recipe(uns: Mapping[str, Any]) -> Recipe | None:
+    """Return the recipe of the last run that was saved in ``uns``, if there was one.
+
+    Raises
+    ------
+    UserError
+        When it is of another version, whose run can still be looked at.
+    """
+    record = uns.get(UNS)
+    runs = record.get("runs", {}) if isinstance(record, Mapping) else {}
+    run = runs.get(record.get("last_run")) if runs else None
     return None if run is None else Recipe.from_json(str(run["recipe"]))
 
 

@@ -124,8 +124,7 @@ def _summary(
     image = f"the {image} {escape(result.image_name)}" if result.image_name else "no image"
     told = list(result.notices)
     if lacking := thresholds.lacking(result.table):
-        names = ", ".join(name[0].lower() + name[1:] for name in lacking)
-        told.append(f"Without effect are the limits of what these data do not have: {names}.")
+        told.append(f"Without effect are the limits of what these data do not have: {lacking}.")
     if by_hand:
         flagged = sum(map(bool, by_hand.values()))
         told.append(

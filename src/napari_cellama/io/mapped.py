@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,17 @@ class Mapped:
         return np.memmap(self.path, stored, "r", self.offset, self.shape)[key].astype(self.dtype)
 
 
+def chunks_of(shape: Sequence[int], axes: str) -> tuple[int, ...]:
+    """Return how pixels that can be read in any part are best read, along each axis.
+
+    ``axes`` are named in capitals, as tifffile does; the samples of a pixel stay together.
+    """
+    return tuple(
+        min(side, _CHUNK.get(axis, side if axis == "S" else 1))
+        for axis, side in zip(axes, shape, strict=True)
+    )
+
+
 def mapped(path: Path, level: Any) -> Mapped | None:
     """Return a level of a TIFF (tifffile's series) as it lies in the file, if it does in one piece.
 
@@ -56,9 +68,6 @@ def mapped(path: Path, level: Any) -> Mapped | None:
     """
     if level.dataoffset is None or level.dtype is None or level.dtype.kind not in "uif":
         return None
-    chunks = tuple(
-        min(side, _CHUNK.get(axis, side if axis == "S" else 1))
-        for axis, side in zip(level.axes, level.shape, strict=True)
-    )
+    chunks = chunks_of(level.shape, level.axes)
     order, dtype = level.keyframe.parent.byteorder, np.dtype(level.dtype).newbyteorder("=")
     return Mapped(path.resolve(), level.dataoffset, tuple(level.shape), dtype, order, chunks)

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 
 from napari_cellama.errors import UserError
+from napari_cellama.io.mapped import chunks_of
 
 #: Pieces of more bytes are unpacked: to decode one for every part of it would take too long.
 LARGE = 8 * 2**20
 #: Pieces of more bytes are refused: one has to be in memory whole to be unpacked.
 MOST = 2**30
-#: Rows and columns that are read as one.
-_CHUNK = {"y": 512, "x": 2048}
 #: Bytes that are written at once.
 _BLOCK = 16 * 2**20
 
@@ -40,10 +39,7 @@ class Unpacked:
         self._packed: Any = array
         self.shape, self.ndim, self.dtype = tuple(array.shape), array.ndim, np.dtype(array.dtype)
         #: How it is best read, along each axis.
-        self.chunks = tuple(
-            min(side, _CHUNK.get(axis.lower(), side if axis == "S" else 1))
-            for axis, side in zip(axes, self.shape, strict=True)
-        )
+        self.chunks = chunks_of(self.shape, axes)
         self._file: Any = None
         self._lock = Lock()
 

@@ -141,7 +141,7 @@ class Album:
             if not has_matrix:
                 return ""
             try:
-                recipe = stored_recipe(adata) if result is None else recipe_of(result)
+                recipe = stored_recipe(adata.uns) if result is None else recipe_of(result)
                 written = self._writer.write(adata, recipe or Recipe(), cell, token)
             except UserError:
                 return ""  # the Niches dock says what a run would stumble over

@@ -10,9 +10,9 @@ import numpy as np
 
 from napari_cellama.core import label_edits
 from napari_cellama.core.labels import LabelSet
+from napari_cellama.core.qc_stored import ACCEPTED, FLAG, FLAGGED
 from napari_cellama.errors import UserError
 from napari_cellama.ui import format as fmt
-from napari_cellama.ui.judging import ACCEPTED, FLAG, FLAGGED
 
 if TYPE_CHECKING:
     from napari_cellama.core.subclusters import Divided

@@ -105,7 +105,7 @@ class Explainer:
 
 def _recipe(adata: AnnData) -> Recipe:
     """Return the recipe of the run that was saved with the data."""
-    recipe = stored_recipe(adata)
+    recipe = stored_recipe(adata.uns)
     if recipe is None:
         raise UserError("No run was saved with these data.")
     return recipe

@@ -6,14 +6,14 @@ import weakref
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from napari_cellama.ui.images import INSIDE, channels_at_first, image_layers, images_inside
-from napari_cellama.ui.layers import napari_unit
+from napari_cellama.ui.images import INSIDE, channels_at_first, images_inside
+from napari_cellama.ui.layers import layers_inside
 
 if TYPE_CHECKING:
     from napari import Viewer
     from napari.layers import Layer
 
-    from napari_cellama.ui.images import LayerData, ShownImage
+    from napari_cellama.ui.images import LayerData
     from napari_cellama.ui.placement import Placement
     from napari_cellama.ui.session import Session
     from napari_cellama.ui.tissue import Tissue
@@ -55,7 +55,8 @@ class InsideLayers:
             for channel in set(own) - set(wanted):
                 viewer.layers.remove(own.pop(channel))
             missing = tuple(c for c in wanted if c not in own and c not in before)
-            yield _layers(tissue, shown, placement, missing, visible), list(own.values())
+            layers = layers_inside(tissue, shown, placement, visible=visible, channels=missing)
+            yield layers, list(own.values())
 
     def forget_closed(self, open_ones: set[int]) -> None:
         """Forget what was chosen of tissues that are no longer open."""
@@ -70,24 +71,3 @@ def layers_of(viewer: Viewer, image: tuple[int, str]) -> dict[str, Layer]:
 
 def _is_visible(layer: Any) -> bool:
     return bool(layer.visible)
-
-
-def _layers(
-    tissue: Tissue,
-    shown: ShownImage,
-    placement: Placement,
-    channels: tuple[str, ...],
-    visible: bool,
-) -> Iterator[LayerData]:
-    """Yield the layers of some channels of an image inside."""
-    yield from image_layers(
-        shown.image,
-        name=f"{tissue.name} · {shown.name}",
-        offset=placement.offset_of(shown.section),
-        unit=napari_unit(tissue.units),
-        visible=visible,
-        channels=channels,
-        tag=(tissue.id, shown.name),
-        key=INSIDE,
-        deep=True,
-    )

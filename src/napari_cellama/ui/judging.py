@@ -9,10 +9,8 @@ import numpy as np
 
 from napari_cellama.core.labels import LabelSet
 from napari_cellama.core.palette import distinct_palette
-from napari_cellama.core.qc_stored import ACCEPTED, FLAG, FLAGGED, reasons_of
+from napari_cellama.core.qc_stored import ACCEPTED, FLAG, reasons_of
 from napari_cellama.core.qc_thresholds import BLURRED, FOLDED, METRICS, OUTSIDE, WASHED_OUT
-
-__all__ = ["ACCEPTED", "FLAG", "FLAGGED", "Judgement", "by_hand", "flags_of", "judgement_of"]
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari import Viewer
     from napari.layers import Layer, Points
 
+    from napari_cellama.ui.images import LayerData, ShownImage
     from napari_cellama.ui.session import Session
 
 #: Where a points layer keeps its tissue, and how the tissue's cells are placed.
@@ -51,17 +52,30 @@ def layer_data(tissue: Tissue) -> list[tuple[Any, dict[str, Any], str]]:
     for shown in images_inside(tissue.snapshot, placement):
         if shown.notice:
             show_warning(shown.notice)
-        layers += image_layers(
-            shown.image,
-            name=f"{tissue.name} · {shown.name}",
-            offset=placement.offset_of(shown.section),
-            unit=unit,
-            visible=shown.visible,
-            tag=(tissue.id, shown.name),
-            key=INSIDE,
-            deep=True,
-        )
+        layers += layers_inside(tissue, shown, placement, visible=shown.visible)
     return [*layers, _points_data(tissue, placement, unit)]
+
+
+def layers_inside(
+    tissue: Tissue,
+    shown: ShownImage,
+    placement: Placement,
+    *,
+    visible: bool,
+    channels: tuple[str, ...] | None = None,
+) -> Iterator[LayerData]:
+    """Yield the layers of some channels of an image inside; by default those shown at first."""
+    return image_layers(
+        shown.image,
+        name=f"{tissue.name} · {shown.name}",
+        offset=placement.offset_of(shown.section),
+        unit=napari_unit(tissue.units),
+        visible=visible,
+        channels=channels,
+        tag=(tissue.id, shown.name),
+        key=INSIDE,
+        deep=True,
+    )
 
 
 def _points_data(tissue: Tissue, placement: Placement, unit: str) -> tuple[Any, Any, str]:

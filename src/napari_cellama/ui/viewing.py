@@ -9,9 +9,9 @@ import numpy as np
 from psygnal import Signal
 
 from napari_cellama.core.labels import LabelSet
+from napari_cellama.core.qc_stored import FLAG
 from napari_cellama.errors import UserError
 from napari_cellama.ui.commands import State
-from napari_cellama.ui.judging import FLAG
 from napari_cellama.ui.painting import check_coloring
 from napari_cellama.ui.selection import How, Tool, combined, described
 from napari_cellama.ui.tissue import Coloring, Shape, Tissue

@@ -7,7 +7,7 @@ import weakref
 import numpy as np
 import pytest
 from napari.utils.colormaps import ensure_colormap
-from qtpy.QtCore import QEvent, QPoint, Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from clusters_hands import click, has_pixels, niche_result, rows
+from dock_hands import delete
 from napari_cellama.ui.attach import layers_of
 from napari_cellama.ui.layers import show
 from napari_cellama.ui.tissue import Coloring, Tissue
@@ -254,9 +255,7 @@ def test_a_closed_dock_is_gone_and_the_session_goes_on(
     session.show_clusters("celltype")
     qtbot.waitUntil(lambda: session.jobs.current(SLOT) is None)
     table = weakref.ref(dock.table)
-    viewer.window.remove_dock_widget(dock)
-    dock.deleteLater()
-    QApplication.sendPostedEvents(dock, QEvent.Type.DeferredDelete.value)
+    delete(viewer, dock)
     del dock
     assert is_gone(table)
     session.pick_cell(3)

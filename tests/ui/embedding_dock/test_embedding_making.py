@@ -9,9 +9,10 @@ import weakref
 import numpy as np
 import pandas as pd
 import pytest
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
+from dock_hands import delete
 from embedding_hands import at, make, open_dock, run
 from napari_cellama.core import umap_process
 from napari_cellama.core.umap import Placed
@@ -25,18 +26,10 @@ LEFT = Qt.MouseButton.LeftButton
 
 
 @pytest.fixture
-def children(monkeypatch):
+def children(monkeypatch, children):
     """Make maps in their own process, as outside tests, and return the processes started."""
     monkeypatch.setattr(layouts, "laying_out_apart", umap_process.laying_out_apart)
-    started = []
-
-    class Child(umap_process._Child):
-        def __init__(self, order):
-            super().__init__(order)
-            started.append(self.process)
-
-    monkeypatch.setattr(umap_process, "_Child", Child)
-    return started
+    return children
 
 
 # ---- the map
@@ -233,9 +226,7 @@ def test_a_closed_dock_is_gone(viewer, session, qtbot, is_gone):
     run(session)
     make(qtbot, dock, session)
     reference = weakref.ref(dock.canvas)
-    viewer.window.remove_dock_widget(dock)
-    dock.deleteLater()
-    QApplication.sendPostedEvents(dock, QEvent.Type.DeferredDelete.value)
+    delete(viewer, dock)
     del dock
     assert is_gone(reference)
     session.color_by(Coloring("obs", "celltype"))

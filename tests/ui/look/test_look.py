@@ -9,6 +9,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 import napari_cellama as nc
+from dock_hands import delete
 from look_hands import CELL, PATIENCE, ZOOM
 from napari_cellama.core.image_choices import ImageChoices, read_choices
 from napari_cellama.ui.attach import layers_of
@@ -131,9 +132,7 @@ def test_a_closed_dock_lets_go_of_the_mouse(viewer, stained, open_dock, qtbot):
     before = list(viewer.mouse_move_callbacks)
     dock, _ = open_dock(stained)
     assert len(viewer.mouse_move_callbacks) == len(before) + 1
-    viewer.window.remove_dock_widget(dock)
-    dock.deleteLater()
-    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    delete(viewer, dock)
     QApplication.processEvents()
     assert list(viewer.mouse_move_callbacks) == before
 

@@ -6,7 +6,7 @@ import anndata as ad
 import numpy as np
 import pytest
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QApplication,
     QFileDialog,
@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
+from dock_hands import delete
 from napari_cellama.core.graph import median_neighbor_count, median_neighbor_distance
 from napari_cellama.recipe import Recipe
 from napari_cellama.ui import format as fmt
@@ -259,9 +260,7 @@ def test_the_dock_wears_napari_s_theme(dock, viewer, qtbot):
 
 def test_a_dock_that_was_closed_hears_nothing_more(dock, viewer, session, qtbot):
     dock.foot.message.add("warning", "before")
-    viewer.window.remove_dock_widget(dock)
-    dock.deleteLater()
-    QApplication.sendPostedEvents(dock, QEvent.Type.DeferredDelete)
+    delete(viewer, dock)
     session.message.emit("error", "after", "")
     session.pick_cell(3)
     viewer.theme = "light"

@@ -8,9 +8,10 @@ import numpy as np
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
+from napari_cellama.core.qc_stored import ACCEPTED
 from napari_cellama.core.qc_thresholds import BLURRED, FOLDED, OUTSIDE
 from napari_cellama.core.sampling import cells_to_look_at
-from napari_cellama.ui.judging import ACCEPTED, by_hand
+from napari_cellama.ui.judging import by_hand
 from napari_cellama.ui.widgets.cell_text import about
 from napari_cellama.ui.widgets.cell_view import CellView
 from napari_cellama.ui.widgets.gallery import SIDE, Gallery
