@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import anndata as ad
@@ -19,6 +20,7 @@ from qtpy.QtWidgets import QApplication, QDialogButtonBox, QRadioButton
 
 import napari_cellama
 from napari_cellama.errors import UserError
+from napari_cellama.io import readers
 from napari_cellama.ui import contributions, launch
 from napari_cellama.ui.attach import layers_of, session_of
 from napari_cellama.ui.layers import show
@@ -99,13 +101,21 @@ def test_the_windows_modules_import_nothing_heavy():
 # ---- reading
 
 
-def test_a_file_is_opened_and_its_genes_follow(viewer, path, adata, qtbot):
-    session = session_of(viewer)
+def test_a_file_is_opened_and_its_genes_follow(viewer, path, adata, qtbot, monkeypatch):
+    session, looked, really_read = session_of(viewer), threading.Event(), readers.read
+
+    def read(*given):
+        # napari's progress bar lets events in while it opens a file: a quick job would be done.
+        looked.wait(20)
+        return really_read(*given)
+
+    monkeypatch.setattr(readers, "read", read)
     with qtbot.waitSignal(_qt(session.matrix_ready, qtbot), timeout=20_000):
         (layer,) = viewer.open(path, plugin=PLUGIN)
         tissue = session.active
         assert not tissue.has_matrix, "the reader reads no genes on the main thread"
         assert tissue.snapshot.X is None
+        looked.set()
     assert layer.name == tissue.name == "section"
     np.testing.assert_array_equal(layer.data, adata.obsm["spatial"][:, ::-1])
     assert tissue.has_matrix
@@ -339,6 +349,8 @@ def test_docks_opened_from_the_menu_are_tabs_of_one_panel(viewer, session, qtbot
     first, second = our_docks(window)
     qtbot.waitUntil(lambda: second in window.tabifiedDockWidgets(first))
     assert {dock.windowTitle() for dock in our_docks(window)} == {"Niches", "Clusters"}
+    viewer.window.add_plugin_dock_widget(PLUGIN, "Search")  # as in a notebook
+    qtbot.waitUntil(lambda: "Search" in {dock.windowTitle() for dock in our_docks(window)})
 
 
 def test_a_dock_that_the_tab_key_comes_to_is_brought_to_the_front(viewer, session, qtbot):

@@ -35,6 +35,7 @@ _LAID_OUT_MS = 20
 _ROW = 34
 _LEAST_DOCK = 50
 _PACKAGE = "napari_cellama."
+_NAMES = ("CELLama", "napari-cellama")
 #: What a dock on the left needs above and below its square canvas.
 _FRAME = 50
 #: How many letters of its entries a choice in napari's controls has room for at the least, and
@@ -143,8 +144,7 @@ class PanelKeeper(QObject):
         panel = [dock for dock in docks if dock not in added]
         self._added.clear()
         for dock in added:
-            # A tab has no room for the plugin's name, and the tabs beside it say it too.
-            dock.setWindowTitle(dock.windowTitle().removesuffix(" (CELLama)"))
+            _shorten(dock)
             if panel and dock not in self._window.tabifiedDockWidgets(panel[0]):
                 self._window.tabifyDockWidget(panel[0], dock)
                 dock.raise_()
@@ -201,7 +201,7 @@ def our_docks(window: QMainWindow) -> list[QDockWidget]:
 
 def put_left(window: QMainWindow, dock: QDockWidget) -> None:
     """Put a dock below napari's own on the left, without widening that column."""
-    dock.setWindowTitle(dock.windowTitle().removesuffix(" (CELLama)"))
+    _shorten(dock)
     area = Qt.DockWidgetArea.LeftDockWidgetArea
     beside = [other for other in _on_the_left(window) if other is not dock]
     if window.dockWidgetArea(dock) != area:
@@ -209,6 +209,17 @@ def put_left(window: QMainWindow, dock: QDockWidget) -> None:
     if beside:
         width = max(other.minimumSizeHint().width() for other in beside)
         window.resizeDocks([dock], [width], Qt.Orientation.Horizontal)
+
+
+def _shorten(dock: QDockWidget) -> None:
+    """Take the plugin's name, as menus and Python have it, from a title.
+
+    A tab has no room for it, and the tabs beside it say it too.
+    """
+    title = dock.windowTitle()
+    for name in _NAMES:
+        title = title.removesuffix(f" ({name})")
+    dock.setWindowTitle(title)
 
 
 def keep_narrow(window: QMainWindow) -> bool:

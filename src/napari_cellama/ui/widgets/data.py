@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from napari_cellama.ui.tissue import Tissue
     from napari_cellama.ui.workers import Job
 
+#: So many letters of a tissue's name and size have room in a panel of its least width.
+_LETTERS = 35
 _EMPTY = (
     "No tissue is open. Press Open tissue…, drop a .h5ad file onto the window, or try "
     "File > Open Sample > CELLama."
@@ -173,7 +175,7 @@ class DataPanel(QWidget):
         with QSignalBlocker(self.tissues):
             self.tissues.clear()
             for item in session.tissues:
-                self.tissues.addItem(summary(item, 38))
+                self.tissues.addItem(summary(item, _LETTERS))
                 last = self.tissues.count() - 1
                 whole = summary(item, 1000)
                 self.tissues.setItemData(last, whole, Qt.ItemDataRole.ToolTipRole)
